@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mlx_native/buffer.h"
+#include "mlx_native/dtype.h"
+#include "mlx_native/error.h"
+
+namespace mlx_native {
+
+class CommandEncoder;
+
+namespace detail {
+class Device;
+struct DeviceAccess;
+}  // namespace detail
+
+/// Emulator runs the GPU kernels on the CPU, for tests: it exists only in builds with MLXN_EMULATOR and where the
+/// environment holds MLX_NATIVE_EMULATOR=1.
+enum class Backend { Cpu, Cuda, Metal, Emulator };
+
+/// "cpu", "cuda", "metal", "emulator".
+std::string_view backend_name(Backend backend);
+
+/// What this machine and this build can run, best first. Never empty: the CPU is always there.
+std::vector<Backend> available_backends();
+
+struct DeviceOptions {
+  /// CPU and emulator: threads that run kernels, the caller's included. 0: one per physical core that the process may use.
+  std::uint32_t threads = 0;
+  /// CUDA and Metal: which device of the backend.
+  std::uint32_t index = 0;
+};
+
+/// A device: its memory and its queue. Cheap to copy (copies are the same device), safe to use from many threads.
+class MlxDevice {
+ public:
+  /// The device that the environment variable MLX_NATIVE_BACKEND names, else the first of available_backends().
+  static Result<MlxDevice> create();
+  /// DeviceNotFound where the machine or the build lacks it.
+  static Result<MlxDevice> create(Backend backend, DeviceOptions options = {});
+
+  Backend backend() const;
+  /// For people: "AMD EPYC, 4 threads, avx2", "NVIDIA H100 80GB HBM3".
+  const std::string& name() const;
+  /// Threads of a CPU device, multiprocessors of a GPU.
+  std::uint32_t parallelism() const;
+  /// Bytes of memory of the device, and how many of them are free now.
+  std::size_t total_memory() const;
+  std::size_t free_memory() const;
+
+  /// Zero-filled memory of `bytes` bytes that holds `shape` of `dtype`. InvalidArgument for zero bytes and for bytes that do
+  /// not hold shape x dtype; BufferAllocationError where memory runs out.
+  Result<MlxBuffer> alloc_buffer(std::size_t bytes, DType dtype, Shape shape) const;
+
+  /// Read-only buffer over `bytes` that `owner` keeps alive: shared with the host where the device can, copied otherwise.
+  Result<MlxBuffer> import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, DType dtype, Shape shape) const;
+
+  Result<CommandEncoder> command_encoder() const;
+
+ private:
+  friend struct detail::DeviceAccess;
+  explicit MlxDevice(std::shared_ptr<detail::Device> device) : device_(std::move(device)) {}
+  std::shared_ptr<detail::Device> device_;
+};
+
+}  // namespace mlx_native

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace mlx_native {
+
+/// Weight formats, numbered as in GGUF files. A number without a name here may still stand in a file: the file opens, the
+/// tensor is listed, and only its use is an UnsupportedDtype error.
+enum class GgmlType : std::uint32_t {
+  F32 = 0,
+  F16 = 1,
+  Q4_0 = 2,
+  Q5_0 = 6,
+  Q8_0 = 8,
+  Q4_K = 12,
+  Q5_K = 13,
+  Q6_K = 14,
+  I8 = 24,
+  I16 = 25,
+  I32 = 26,
+  I64 = 27,
+  F64 = 28,
+  BF16 = 30,
+};
+
+/// Storage of a type: `block_values` consecutive values of a row in `block_bytes` bytes.
+struct GgmlLayout {
+  std::string_view name;  ///< ggml's lower-case name: "q4_K"
+  std::uint32_t block_values;
+  std::uint32_t block_bytes;
+};
+
+/// Layout of any type that ggml has ever numbered and still uses; nullopt for removed and unknown numbers.
+std::optional<GgmlLayout> ggml_layout(GgmlType type);
+
+/// ggml's name of the type, or "type 77" style text kept for the program's lifetime for an unknown one: "unknown".
+std::string_view ggml_type_name(GgmlType type);
+
+/// The type of that name, case ignored ("Q4_K", "q4_k"), or nullopt.
+std::optional<GgmlType> ggml_type_from_name(std::string_view name);
+
+/// The types that this library can multiply by, decode and encode, in the order of their numbers.
+std::span<const GgmlType> weight_formats();
+
+/// Whether `type` is one of weight_formats().
+bool is_weight_format(GgmlType type);
+
+}  // namespace mlx_native

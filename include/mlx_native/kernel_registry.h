@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mlx_native/device.h"
+#include "mlx_native/error.h"
+
+namespace mlx_native {
+
+namespace detail {
+struct Kernel;
+struct RegistryAccess;
+}  // namespace detail
+
+/// Where a user's kernel runs.
+struct KernelContext {
+  /// CPU: this call is worker `index` of `count`, all of which run the kernel at once, each on its own part.
+  std::uint32_t index = 0;
+  std::uint32_t count = 1;
+  /// CUDA: the cudaStream_t to launch on. Null elsewhere.
+  void* stream = nullptr;
+};
+
+/// A kernel of the user. `run` receives the bytes that were given to CommandEncoder::dispatch and must not throw. On the CPU
+/// it is called once by every worker; on a GPU once, to launch.
+struct UserKernel {
+  std::string name;
+  Backend backend;
+  std::function<void(const KernelContext&, std::span<const std::byte> args)> run;
+};
+
+/// name -> kernel. A new registry holds every built-in kernel of every backend of the build. Kernels are prepared at their
+/// first use on a device and kept. Copies share their contents; safe from many threads.
+///
+/// Built-in names read backend.isa-or-family.op.format: "cpu.avx2.mat_vec.q4_K", "cuda.simt.rms_norm".
+class KernelRegistry {
+ public:
+  KernelRegistry();
+
+  /// Adds or replaces a user's kernel. InvalidArgument for an empty name, an empty function or a built-in's name.
+  Result<void> register_kernel(UserKernel kernel);
+
+  /// InvalidArgument where the kernel is of another backend, KernelNotFound where the name is unknown,
+  /// ShaderCompilationError where it cannot be prepared.
+  Result<std::shared_ptr<const detail::Kernel>> get(std::string_view name, const MlxDevice& device) const;
+
+  /// From now on every op that could choose this kernel by its op and format uses it, or fails where it does not support
+  /// the shape. KernelNotFound for an unknown name.
+  Result<void> force(std::string_view name);
+  /// Ends all forcing.
+  void unforce();
+
+  std::vector<std::string> kernel_names(Backend backend) const;
+  bool is_cached(std::string_view name) const;
+  std::size_t cached_count() const;
+
+ private:
+  friend struct detail::RegistryAccess;
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace mlx_native

@@ -1,0 +1,78 @@
+// The common subset of C++, CUDA C++ and Metal: address spaces, fixed-width integers, bit casts and half floats. Whatever
+// must compile for every device (format decodes, kernel arguments, gpu/kernels) includes this and no system header.
+//
+//   K_FN      a function of a device (always inlined on the host, so that no copy of it crosses instruction sets)
+//   K_GLOBAL  K_SHARED  K_CONST   address space of a pointer's target
+//   K_TABLE   a constant table at namespace scope
+#pragma once
+
+#if defined(__METAL_VERSION__)
+#include <metal_stdlib>
+#define K_FN inline
+#define K_GLOBAL device
+#define K_SHARED threadgroup
+#define K_CONST constant
+#define K_TABLE constant constexpr
+#elif defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cstdint>
+#define K_FN __host__ __device__ __forceinline__
+#define K_GLOBAL
+#define K_SHARED
+#define K_CONST
+#define K_TABLE static __device__ constexpr
+#else
+#include <bit>
+#include <cstdint>
+#define K_FN inline __attribute__((always_inline))
+#define K_GLOBAL
+#define K_SHARED
+#define K_CONST
+#define K_TABLE inline constexpr
+#endif
+
+namespace mlx_native {
+
+#if defined(__METAL_VERSION__)
+using namespace metal;
+K_FN float bits_to_float(uint32_t bits) { return as_type<float>(bits); }
+K_FN uint32_t float_to_bits(float value) { return as_type<uint32_t>(value); }
+K_FN float half_to_float(uint16_t bits) { return float(as_type<half>(bits)); }
+#else
+using std::int16_t;
+using std::int32_t;
+using std::int8_t;
+using std::uint16_t;
+using std::uint32_t;
+using std::uint64_t;
+using std::uint8_t;
+#if defined(__CUDACC__)
+K_FN float bits_to_float(uint32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+K_FN uint32_t float_to_bits(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+K_FN float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+#else
+K_FN float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+K_FN uint32_t float_to_bits(float value) { return std::bit_cast<uint32_t>(value); }
+/// Exact, subnormals, infinities and NaN payloads included.
+K_FN float half_to_float(uint16_t bits) {
+  const uint32_t sign = uint32_t(bits & 0x8000u) << 16, magnitude = bits & 0x7fffu;
+  if (magnitude >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+  // 2^112 moves the exponent bias from 15 to 127; the multiplication also normalises subnormals.
+  return bits_to_float(sign | float_to_bits(bits_to_float(magnitude << 13) * 0x1p112f));
+}
+#endif
+#endif
+
+K_FN float bfloat_to_float(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
+
+}  // namespace mlx_native
