@@ -6,7 +6,7 @@
 //   value = scale * float(code - kBias) + offset          in f32, in this order
 //
 //   struct Q4_K {
-//     static constexpr GgmlType kType;  static constexpr bool kPlain = false;
+//     static constexpr bool kPlain = false;
 //     static constexpr int kValues, kGroup, kBias;
 //     static constexpr bool kHasOffset;   // false: offset is 0 everywhere
 //     static constexpr int kAlign;        // alignment of a block in bytes that holds wherever a tensor's start is 16-aligned

@@ -1,7 +1,6 @@
 #pragma once
 
 #include "formats/format.h"
-#include "mlx_native/ggml_type.h"
 
 namespace mlx_native {
 
@@ -18,7 +17,6 @@ K_FN ScaleMin6 scale_min6(const K_GLOBAL uint8_t* s, int j) {
 
 /// 4.5 bits a value: 256 values in 8 groups of 32, each with a 6-bit scale and a 6-bit min of the block's f16 factors.
 struct Q4_K {
-  static constexpr GgmlType kType = GgmlType::Q4_K;
   static constexpr bool kPlain = false, kHasOffset = true;
   static constexpr int kValues = 256, kGroup = 32, kBias = 0, kAlign = 16;
 
