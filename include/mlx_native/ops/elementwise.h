@@ -1,0 +1,49 @@
+// Element by element, all F32. `output` may be any of the inputs.
+#pragma once
+
+#include <cstdint>
+
+#include "mlx_native/buffer.h"
+#include "mlx_native/command_encoder.h"
+#include "mlx_native/device.h"
+#include "mlx_native/kernel_registry.h"
+
+namespace mlx_native {
+
+struct ElementwiseParams {
+  std::uint32_t rows;
+  std::uint32_t cols;
+  bool broadcast_b = false;  ///< b is one row [cols] for all rows: a bias
+};
+
+/// output = a + b.
+Result<void> elementwise_add(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                             const MlxBuffer& a, const MlxBuffer& b, MlxBuffer& output, const ElementwiseParams& params);
+
+/// output = a * b.
+Result<void> elementwise_mul(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                             const MlxBuffer& a, const MlxBuffer& b, MlxBuffer& output, const ElementwiseParams& params);
+
+struct ActivationParams {
+  std::uint64_t n;
+};
+
+/// output = gate / (1 + exp(-gate)) * up, the gate of a SwiGLU. Relative error of a value at most 1e-6.
+Result<void> silu_mul(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device, const MlxBuffer& gate,
+                      const MlxBuffer& up, MlxBuffer& output, const ActivationParams& params);
+
+enum class GeluKind {
+  Tanh,  ///< 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
+  Erf,   ///< 0.5 x (1 + erf(x / sqrt(2)))
+};
+
+struct GeluParams {
+  std::uint64_t n;
+  GeluKind kind = GeluKind::Tanh;
+};
+
+/// Absolute error of a value at most 1e-6 * max(1, |x|).
+Result<void> gelu(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device, const MlxBuffer& input,
+                  MlxBuffer& output, const GeluParams& params);
+
+}  // namespace mlx_native

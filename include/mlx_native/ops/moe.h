@@ -1,0 +1,37 @@
+// Routing of tokens to experts, and the sum of what the experts made of them.
+#pragma once
+
+#include <cstdint>
+
+#include "mlx_native/buffer.h"
+#include "mlx_native/command_encoder.h"
+#include "mlx_native/device.h"
+#include "mlx_native/kernel_registry.h"
+
+namespace mlx_native {
+
+struct MoeSoftmaxTopkParams {
+  std::uint32_t n_tokens;
+  std::uint32_t n_experts;
+  std::uint32_t top_k;      ///< <= n_experts
+  bool renormalize = true;  ///< the chosen weights sum to one
+};
+
+/// Softmax over each token's logits F32 [n_tokens, n_experts]; the top_k largest in descending order, of equals the lowest
+/// expert first, to ids U32 and weights F32 [n_tokens, top_k]. A row with a NaN gives ids of UINT32_MAX and NaN weights.
+Result<void> moe_softmax_topk(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                              const MlxBuffer& logits, MlxBuffer& ids, MlxBuffer& weights,
+                              const MoeSoftmaxTopkParams& params);
+
+struct MoeWeightedReduceParams {
+  std::uint32_t n_tokens;
+  std::uint32_t top_k;
+  std::uint32_t dim;
+};
+
+/// output[t, :] = sum over s, ascending, of weights[t, s] * experts[t, s, :]. All F32.
+Result<void> moe_weighted_reduce(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                                 const MlxBuffer& experts, const MlxBuffer& weights, MlxBuffer& output,
+                                 const MoeWeightedReduceParams& params);
+
+}  // namespace mlx_native
