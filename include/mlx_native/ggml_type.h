@@ -8,23 +8,45 @@
 
 namespace mlx_native {
 
-/// Weight formats, numbered as in GGUF files. A number without a name here may still stand in a file: the file opens, the
-/// tensor is listed, and only its use is an UnsupportedDtype error.
+/// Every type that ggml numbers, as in GGUF files. weight_formats() are those that this library computes with. A number
+/// without a name here may still stand in a file: the file opens, the tensor is listed, and only its use is an
+/// UnsupportedDtype error.
 enum class GgmlType : std::uint32_t {
   F32 = 0,
   F16 = 1,
   Q4_0 = 2,
+  Q4_1 = 3,
   Q5_0 = 6,
+  Q5_1 = 7,
   Q8_0 = 8,
+  Q8_1 = 9,
+  Q2_K = 10,
+  Q3_K = 11,
   Q4_K = 12,
   Q5_K = 13,
   Q6_K = 14,
+  Q8_K = 15,
+  IQ2_XXS = 16,
+  IQ2_XS = 17,
+  IQ3_XXS = 18,
+  IQ1_S = 19,
+  IQ4_NL = 20,
+  IQ3_S = 21,
+  IQ2_S = 22,
+  IQ4_XS = 23,
   I8 = 24,
   I16 = 25,
   I32 = 26,
   I64 = 27,
   F64 = 28,
+  IQ1_M = 29,
   BF16 = 30,
+  TQ1_0 = 34,
+  TQ2_0 = 35,
+  MXFP4 = 39,
+  NVFP4 = 40,
+  Q1_0 = 41,
+  Q2_0 = 42,
 };
 
 /// Storage of a type: `block_values` consecutive values of a row in `block_bytes` bytes.
@@ -37,7 +59,7 @@ struct GgmlLayout {
 /// Layout of any type that ggml has ever numbered and still uses; nullopt for removed and unknown numbers.
 std::optional<GgmlLayout> ggml_layout(GgmlType type);
 
-/// ggml's name of the type, or "type 77" style text kept for the program's lifetime for an unknown one: "unknown".
+/// ggml's name of the type ("q4_K"), or "unknown".
 std::string_view ggml_type_name(GgmlType type);
 
 /// The type of that name, case ignored ("Q4_K", "q4_k"), or nullopt.

@@ -1,9 +1,11 @@
-// The common subset of C++, CUDA C++ and Metal: address spaces, fixed-width integers, bit casts and half floats. Whatever
-// must compile for every device (format decodes, kernel arguments, gpu/kernels) includes this and no system header.
+// The common subset of C++, CUDA C++ and Metal: address spaces, fixed-width integers, bit casts and half floats.
+// Whatever must compile for every device (format decodes, kernel arguments, gpu/kernels) includes this and no system
+// header.
 //
 //   K_FN      a function of a device (always inlined on the host, so that no copy of it crosses instruction sets)
 //   K_GLOBAL  K_SHARED  K_CONST   address space of a pointer's target
 //   K_TABLE   a constant table at namespace scope
+//   K_STATIC  a constant of a struct
 #pragma once
 
 #if defined(__METAL_VERSION__)
@@ -13,6 +15,7 @@
 #define K_SHARED threadgroup
 #define K_CONST constant
 #define K_TABLE constant constexpr
+#define K_STATIC static constant constexpr
 #elif defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -23,6 +26,7 @@
 #define K_SHARED
 #define K_CONST
 #define K_TABLE static __device__ constexpr
+#define K_STATIC static constexpr
 #else
 #include <bit>
 #include <cstdint>
@@ -31,6 +35,7 @@
 #define K_SHARED
 #define K_CONST
 #define K_TABLE inline constexpr
+#define K_STATIC static constexpr
 #endif
 
 namespace mlx_native {
@@ -74,5 +79,19 @@ K_FN float half_to_float(uint16_t bits) {
 #endif
 
 K_FN float bfloat_to_float(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
+
+/// The little-endian 32-bit word at `p`, whose address is a multiple of Align. The host needs no alignment.
+template <int Align>
+K_FN uint32_t load_word(const K_GLOBAL uint8_t* p) {
+#if defined(__METAL_VERSION__) || defined(__CUDA_ARCH__)
+  if constexpr (Align % 4 == 0) {
+    return *reinterpret_cast<const K_GLOBAL uint32_t*>(p);
+  } else if constexpr (Align % 2 == 0) {
+    const K_GLOBAL uint16_t* h = reinterpret_cast<const K_GLOBAL uint16_t*>(p);
+    return h[0] | uint32_t(h[1]) << 16;
+  }
+#endif
+  return p[0] | uint32_t(p[1]) << 8 | uint32_t(p[2]) << 16 | uint32_t(p[3]) << 24;
+}
 
 }  // namespace mlx_native

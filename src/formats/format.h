@@ -1,28 +1,28 @@
 // What a weight format is to everything above it: a struct with the layout of a block and one decode.
 //
-// A block format stores `kValues` values of a row in one `Block`. Each run of 16 consecutive values has 16 unsigned 8-bit
-// codes; each group of `kGroup` (16 or 32) consecutive values shares a scale and an offset:
+// A block format stores `kValues` values of a row in one `Block`. Each run of 16 consecutive values has 16 unsigned
+// 8-bit codes; each group of `kGroup` (16 or 32) consecutive values shares a scale and an offset:
 //
-//   value = scale * float(code - kBias) + offset          in f32, in this order
+//   value = scale * float(code - kBias) + offset          in f32, in this order, without the sum where !kHasOffset
 //
 //   struct Q4_K {
-//     static constexpr bool kPlain = false;
-//     static constexpr int kValues, kGroup, kBias;
-//     static constexpr bool kHasOffset;   // false: offset is 0 everywhere
-//     static constexpr int kAlign;        // alignment of a block in bytes that holds wherever a tensor's start is 16-aligned
+//     K_STATIC bool kPlain = false;
+//     K_STATIC int kValues, kGroup, kBias;
+//     K_STATIC bool kHasOffset;   // false: offset is 0 everywhere
+//     K_STATIC int kAlign;        // alignment of a block in bytes that holds wherever a tensor's start is 16-aligned
 //     struct Block;                       // its comment is the spec; sizeof(Block) is ggml's
 //     template <class R> static auto codes(R r, const K_GLOBAL Block& b, int run);   // 0 <= run < kValues / 16
 //     static Affine affine(const K_GLOBAL Block& b, int group);                      // 0 <= group < kValues / kGroup
 //   };
 //
-// codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four of
-// one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
+// codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
+// of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p
 //   r.spread(bits16)   byte i = bit i of bits16
 //   r.lookup(t, w)     byte i = t[byte i of w], t a table of 16 bytes
 // and words offer & | ^ with a uint32_t or a word, << and >> by an int, each on 32-bit lanes.
 //
-// A plain format (F32, F16, BF16) has kPlain = true, kValues = 1, a Block that is one number, and value(Block).
+// A plain format (F32, F16, BF16) has kPlain = true, kValues = 1, kAlign, a Block that is one number, and value(Block).
 #pragma once
 
 #include "core/dialect.h"
@@ -34,22 +34,13 @@ struct Affine {
   float scale, offset;
 };
 
-/// Reads word `index` (0..3) of a run: codes 4 * index to 4 * index + 3. Align: what the address of a run is a multiple of.
+/// Reads word `index` (0..3) of a run: codes 4 * index to 4 * index + 3. Align: what the address of a run is a multiple
+/// of.
 template <int Align>
 struct WordReader {
   int index;
 
-  K_FN uint32_t load(const K_GLOBAL uint8_t* run) const {
-    const K_GLOBAL uint8_t* p = run + 4 * index;
-    if constexpr (Align % 4 == 0) {
-      return *reinterpret_cast<const K_GLOBAL uint32_t*>(p);
-    } else if constexpr (Align % 2 == 0) {
-      const K_GLOBAL uint16_t* h = reinterpret_cast<const K_GLOBAL uint16_t*>(p);
-      return h[0] | uint32_t(h[1]) << 16;
-    } else {
-      return p[0] | uint32_t(p[1]) << 8 | uint32_t(p[2]) << 16 | uint32_t(p[3]) << 24;
-    }
-  }
+  K_FN uint32_t load(const K_GLOBAL uint8_t* run) const { return load_word<Align>(run + 4 * index); }
   K_FN uint32_t spread(uint32_t bits16) const {
     // The factor puts bit i of a nibble at bit 8 i; the other products fall between.
     return ((bits16 >> (4 * index) & 15u) * 0x00204081u) & 0x01010101u;

@@ -1,21 +1,37 @@
-// The list of weight formats: the one place, besides a format's own two files, that a new format touches. CMake reads the
-// MLXN_FORMAT lines too, to make one translation unit per format and kernel family.
+// The list of weight formats: the one place, besides a format's own two files, that a new format touches. CMake reads
+// the MLXN_FORMAT lines too, to make one translation unit per format and kernel family.
 #pragma once
 
+#include "formats/bf16.h"
+#include "formats/f16.h"
+#include "formats/f32.h"
+#include "formats/q4_0.h"
 #include "formats/q4_k.h"
+#include "formats/q5_k.h"
+#include "formats/q6_k.h"
+#include "formats/q8_0.h"
 #include "mlx_native/ggml_type.h"
 
-// MLXN_FORMAT(name of struct and GgmlType, ggml's name), in the order of ggml's numbers
+// MLXN_FORMAT(struct and GgmlType, ggml's name), in the order of ggml's numbers
+// clang-format off
 #define MLXN_FORMATS(MLXN_FORMAT) \
-  MLXN_FORMAT(Q4_K, q4_K)
+  MLXN_FORMAT(F32, f32)           \
+  MLXN_FORMAT(F16, f16)           \
+  MLXN_FORMAT(Q4_0, q4_0)         \
+  MLXN_FORMAT(Q8_0, q8_0)         \
+  MLXN_FORMAT(Q4_K, q4_K)         \
+  MLXN_FORMAT(Q5_K, q5_K)         \
+  MLXN_FORMAT(Q6_K, q6_K)         \
+  MLXN_FORMAT(BF16, bf16)
+// clang-format on
 
 namespace mlx_native {
 
 /// GgmlType of a format struct.
 template <class Format>
 inline constexpr GgmlType kTypeOf = GgmlType(~0u);
-#define MLXN_FORMAT(Name, name) \
-  template <>                   \
+#define MLXN_FORMAT(Name, ggml_name) \
+  template <>                        \
   inline constexpr GgmlType kTypeOf<Name> = GgmlType::Name;
 MLXN_FORMATS(MLXN_FORMAT)
 #undef MLXN_FORMAT
@@ -24,10 +40,8 @@ MLXN_FORMATS(MLXN_FORMAT)
 template <class Visit>
 bool with_format(GgmlType type, Visit&& visit) {
   switch (type) {
-#define MLXN_FORMAT(Name, name)            \
-  case GgmlType::Name:                     \
-    visit.template operator()<Name>();     \
-    return true;
+#define MLXN_FORMAT(Name, ggml_name) \
+  case GgmlType::Name: visit.template operator()<Name>(); return true;
     MLXN_FORMATS(MLXN_FORMAT)
 #undef MLXN_FORMAT
     default: return false;

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "formats/format.h"
+
+namespace mlx_native {
+
+/// The upper half of a float.
+struct BF16 {
+  K_STATIC bool kPlain = true;
+  K_STATIC int kValues = 1, kAlign = 2;
+
+  using Block = uint16_t;
+
+  static K_FN float value(Block b) { return bfloat_to_float(b); }
+};
+
+}  // namespace mlx_native

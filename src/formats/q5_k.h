@@ -1,0 +1,35 @@
+#pragma once
+
+#include "formats/format.h"
+#include "formats/scale_min6.h"
+
+namespace mlx_native {
+
+/// 5.5 bits a value: Q4_K with a fifth bit.
+struct Q5_K {
+  K_STATIC bool kPlain = false, kHasOffset = true;
+  K_STATIC int kValues = 256, kGroup = 32, kBias = 0, kAlign = 16;
+
+  /// value = d * scale[g] * q - dmin * min[g]. Each 32 bytes of qs hold the low four bits of 64 values: the low nibbles
+  /// are the first 32. Bit g of qh[i] is the fifth bit of value i of group g.
+  struct Block {
+    uint16_t d, dmin;    // f16
+    uint8_t scales[12];  // scale_min6
+    uint8_t qh[32];
+    uint8_t qs[128];
+  };
+
+  template <class R>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+    const auto low = (r.load(b.qs + 32 * (run / 4) + 16 * (run % 2)) >> (run & 2) * 2) & 0x0f0f0f0fu;
+    const auto high = (r.load(b.qh + 16 * (run % 2)) >> run / 2) & 0x01010101u;
+    return low | high << 4;
+  }
+  static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
+    const ScaleMin6 s = scale_min6(b.scales, group);
+    return {half_to_float(b.d) * float(s.scale), -(half_to_float(b.dmin) * float(s.min))};
+  }
+};
+static_assert(sizeof(Q5_K::Block) == 176);
+
+}  // namespace mlx_native
