@@ -15,8 +15,8 @@ class Storage;
 struct BufferAccess;
 }  // namespace detail
 
-/// A typed view of device memory. Copies share the memory, which lives until its last view and the last command that uses
-/// it are gone. Contents are not synchronised between threads: that is the caller's part.
+/// A typed view of device memory. Copies share the memory, which lives until its last view and the last command that
+/// uses it are gone. Contents are not synchronised between threads: that is the caller's part.
 ///
 /// Every size and offset is that of the view, never that of the allocation behind it.
 class MlxBuffer {
@@ -31,21 +31,23 @@ class MlxBuffer {
   /// False for weights mapped from a file: they can be read by kernels and by as_slice, never written.
   bool is_writable() const;
 
-  /// The view's elements on the host, in step with the device: where the device holds newer bytes they are waited for and
-  /// downloaded. InvalidArgument where T does not match dtype() (see dtype_holds) or the view is not aligned for T;
+  /// The view's elements on the host, in step with the device: where the device holds newer bytes they are waited for
+  /// and downloaded. InvalidArgument where T does not match dtype() (see dtype_holds) or the view is not aligned for T;
   /// CommandBufferError where the download fails.
   template <class T>
   Result<std::span<const T>> as_slice() const {
-    return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), false)
-        .map([](std::span<std::byte> b) { return std::span<const T>(reinterpret_cast<const T*>(b.data()), b.size() / sizeof(T)); });
+    return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), false).map([](std::span<std::byte> b) {
+      return std::span<const T>(reinterpret_cast<const T*>(b.data()), b.size() / sizeof(T));
+    });
   }
 
   /// As as_slice, to write: the device sees the new bytes at the next command recorded. Take the span anew after each
   /// commit. InvalidArgument for a read-only buffer.
   template <class T>
   Result<std::span<T>> as_mut_slice() {
-    return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), true)
-        .map([](std::span<std::byte> b) { return std::span<T>(reinterpret_cast<T*>(b.data()), b.size() / sizeof(T)); });
+    return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), true).map([](std::span<std::byte> b) {
+      return std::span<T>(reinterpret_cast<T*>(b.data()), b.size() / sizeof(T));
+    });
   }
 
   /// `n_elements` of this view from `byte_offset` (relative to this view, a multiple of the element size) on, as a

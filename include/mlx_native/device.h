@@ -31,7 +31,8 @@ std::string_view backend_name(Backend backend);
 std::vector<Backend> available_backends();
 
 struct DeviceOptions {
-  /// CPU and emulator: threads that run kernels, the caller's included. 0: one per physical core that the process may use.
+  /// CPU and emulator: threads that run kernels, the caller's included. 0: one per physical core that the process may
+  /// use.
   std::uint32_t threads = 0;
   /// CUDA and Metal: which device of the backend.
   std::uint32_t index = 0;
@@ -54,12 +55,14 @@ class MlxDevice {
   std::size_t total_memory() const;
   std::size_t free_memory() const;
 
-  /// Zero-filled memory of `bytes` bytes that holds `shape` of `dtype`. InvalidArgument for zero bytes and for bytes that do
-  /// not hold shape x dtype; BufferAllocationError where memory runs out.
+  /// Zero-filled memory of `bytes` bytes that holds `shape` of `dtype`. InvalidArgument for zero bytes and for bytes
+  /// that do not hold shape x dtype; BufferAllocationError where memory runs out.
   Result<MlxBuffer> alloc_buffer(std::size_t bytes, DType dtype, Shape shape) const;
 
-  /// Read-only buffer over `bytes` that `owner` keeps alive: shared with the host where the device can, copied otherwise.
-  Result<MlxBuffer> import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, DType dtype, Shape shape) const;
+  /// Read-only buffer over `bytes` that `owner` keeps alive: shared with the host where the device can, copied
+  /// otherwise.
+  Result<MlxBuffer> import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, DType dtype,
+                                Shape shape) const;
 
   Result<CommandEncoder> command_encoder() const;
 

@@ -20,7 +20,8 @@ std::string_view dtype_name(DType dtype);
 /// Extents, outermost first.
 using Shape = std::vector<std::size_t>;
 
-/// Whether elements of `dtype` may be viewed as T. F16 and BF16 are viewed as std::uint16_t, and std::byte views anything.
+/// Whether elements of `dtype` may be viewed as T. F16 and BF16 are viewed as std::uint16_t, and std::byte views
+/// anything.
 template <class T>
 constexpr bool dtype_holds(DType dtype) {
   if constexpr (std::is_same_v<T, std::byte>) return true;

@@ -22,12 +22,12 @@ namespace mlx_native {
 
 /// A metadata value of a GGUF file. Arrays hold values of one scalar or string type (nested arrays are rejected).
 struct MetadataValue {
-  using Scalar = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t, float, bool,
-                              std::string, std::uint64_t, std::int64_t, double>;
+  using Scalar = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
+                              float, bool, std::string, std::uint64_t, std::int64_t, double>;
   using Array = std::variant<std::vector<std::uint8_t>, std::vector<std::int8_t>, std::vector<std::uint16_t>,
-                             std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>, std::vector<float>,
-                             std::vector<bool>, std::vector<std::string>, std::vector<std::uint64_t>,
-                             std::vector<std::int64_t>, std::vector<double>>;
+                             std::vector<std::int16_t>, std::vector<std::uint32_t>, std::vector<std::int32_t>,
+                             std::vector<float>, std::vector<bool>, std::vector<std::string>,
+                             std::vector<std::uint64_t>, std::vector<std::int64_t>, std::vector<double>>;
   std::variant<Scalar, Array> value;
 
   /// Any integer that fits, of whatever width and sign it was written.
@@ -55,9 +55,9 @@ struct TensorInfo {
   std::uint64_t byte_len;  ///< without padding
 };
 
-/// A GGUF file (version 2 or 3, little endian), or all parts of a split one, mapped read-only. Everything in it is checked
-/// against the file's size before it is used; opening costs time and memory linear in the header. Safe from many threads;
-/// the mapping lives while a buffer of it lives.
+/// A GGUF file (version 2 or 3, little endian), or all parts of a split one, mapped read-only. Everything in it is
+/// checked against the file's size before it is used; opening costs time and memory linear in the header. Safe from
+/// many threads; the mapping lives while a buffer of it lives.
 class GgufFile {
  public:
   /// Opens `path`; for the first part of a split ("name-00001-of-00003.gguf") also the others beside it.
@@ -91,8 +91,8 @@ class GgufFile {
   /// The tensor's bytes in the mapping; valid while this object, a copy of it, or a buffer of it lives.
   /// InvalidArgument for an unknown name; IoError where the file has shrunk since it was opened.
   Result<std::span<const std::uint8_t>> tensor_bytes(std::string_view name) const;
-  /// On `device`, shape and dtype as in the file (quantized blocks: U8, one dimension of bytes). Shared with the mapping on
-  /// the CPU, uploaded elsewhere.
+  /// On `device`, shape and dtype as in the file (quantized blocks: U8, one dimension of bytes). Shared with the
+  /// mapping on the CPU, uploaded elsewhere.
   Result<MlxBuffer> load_tensor(std::string_view name, const MlxDevice& device) const;
   /// Decoded to F32 on `device`.
   Result<MlxBuffer> load_tensor_f32(std::string_view name, const MlxDevice& device) const;
@@ -103,8 +103,8 @@ class GgufFile {
   std::shared_ptr<const State> state_;
 };
 
-/// Writes a GGUF v3 file, streaming: metadata first, then every tensor's data in the order in which it was declared. The
-/// file appears under its name only at finish(); until then it is a temporary file beside it, removed on failure.
+/// Writes a GGUF v3 file, streaming: metadata first, then every tensor's data in the order in which it was declared.
+/// The file appears under its name only at finish(); until then it is a temporary file beside it, removed on failure.
 class GgufWriter {
  public:
   static Result<GgufWriter> create(const std::filesystem::path& path);

@@ -12,8 +12,8 @@ namespace detail {
 class RecordedCommands;
 }
 
-/// A recorded forward pass: the same kernels on the same buffers, run again by replay(). Buffer contents may change between
-/// replays; addresses and shapes may not. On CUDA a graph launch, on the CPU one parallel region.
+/// A recorded forward pass: the same kernels on the same buffers, run again by replay(). Buffer contents may change
+/// between replays; addresses and shapes may not. On CUDA a graph launch, on the CPU one parallel region.
 class ComputeGraph {
  public:
   std::size_t dispatch_count() const;

@@ -28,16 +28,16 @@ struct KernelContext {
   void* stream = nullptr;
 };
 
-/// A kernel of the user. `run` receives the bytes that were given to CommandEncoder::dispatch and must not throw. On the CPU
-/// it is called once by every worker; on a GPU once, to launch.
+/// A kernel of the user. `run` receives the bytes that were given to CommandEncoder::dispatch and must not throw. On
+/// the CPU it is called once by every worker; on a GPU once, to launch.
 struct UserKernel {
   std::string name;
   Backend backend;
   std::function<void(const KernelContext&, std::span<const std::byte> args)> run;
 };
 
-/// name -> kernel. A new registry holds every built-in kernel of every backend of the build. Kernels are prepared at their
-/// first use on a device and kept. Copies share their contents; safe from many threads.
+/// name -> kernel. A new registry holds every built-in kernel of every backend of the build. Kernels are prepared at
+/// their first use on a device and kept. Copies share their contents; safe from many threads.
 ///
 /// Built-in names read backend.isa-or-family.op.format: "cpu.avx2.mat_vec.q4_K", "cuda.simt.rms_norm".
 class KernelRegistry {
@@ -51,8 +51,8 @@ class KernelRegistry {
   /// ShaderCompilationError where it cannot be prepared.
   Result<std::shared_ptr<const detail::Kernel>> get(std::string_view name, const MlxDevice& device) const;
 
-  /// From now on every op that could choose this kernel by its op and format uses it, or fails where it does not support
-  /// the shape. KernelNotFound for an unknown name.
+  /// From now on every op that could choose this kernel by its op and format uses it, or fails where it does not
+  /// support the shape. KernelNotFound for an unknown name.
   Result<void> force(std::string_view name);
   /// Ends all forcing.
   void unforce();

@@ -9,16 +9,18 @@
 
 namespace mlx_native {
 
-/// Decodes whole blocks to f32, exactly as ggml does (same operations in the same order). Any byte pattern gives floats.
-/// InvalidArgument where `blocks` is not a whole number of blocks; UnsupportedDtype for a type outside weight_formats().
+/// Decodes whole blocks to f32, exactly as ggml does (same operations in the same order). Any byte pattern gives
+/// floats. InvalidArgument where `blocks` is not a whole number of blocks; UnsupportedDtype for a type outside
+/// weight_formats().
 Result<std::vector<float>> dequantize(GgmlType type, std::span<const std::uint8_t> blocks);
 
 /// As above, into caller's memory of exactly the decoded length.
 Result<void> dequantize(GgmlType type, std::span<const std::uint8_t> blocks, std::span<float> values);
 
 /// Encodes values to blocks of ggml's layout; the k-quants search for the scales with the least squared error, where
-/// `importance` (empty, or one weight >= 0 per value) weighs it. Infinite and NaN values are InvalidArgument, as is a count that
-/// is not a multiple of the block. Deterministic.
-Result<std::vector<std::uint8_t>> quantize(GgmlType type, std::span<const float> values, std::span<const float> importance = {});
+/// `importance` (empty, or one weight >= 0 per value) weighs it. Infinite and NaN values are InvalidArgument, as is a
+/// count that is not a multiple of the block. Deterministic.
+Result<std::vector<std::uint8_t>> quantize(GgmlType type, std::span<const float> values,
+                                           std::span<const float> importance = {});
 
 }  // namespace mlx_native

@@ -18,19 +18,21 @@ struct ElementwiseParams {
 
 /// output = a + b.
 Result<void> elementwise_add(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
-                             const MlxBuffer& a, const MlxBuffer& b, MlxBuffer& output, const ElementwiseParams& params);
+                             const MlxBuffer& a, const MlxBuffer& b, MlxBuffer& output,
+                             const ElementwiseParams& params);
 
 /// output = a * b.
 Result<void> elementwise_mul(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
-                             const MlxBuffer& a, const MlxBuffer& b, MlxBuffer& output, const ElementwiseParams& params);
+                             const MlxBuffer& a, const MlxBuffer& b, MlxBuffer& output,
+                             const ElementwiseParams& params);
 
 struct ActivationParams {
   std::uint64_t n;
 };
 
 /// output = gate / (1 + exp(-gate)) * up, the gate of a SwiGLU. Relative error of a value at most 1e-6.
-Result<void> silu_mul(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device, const MlxBuffer& gate,
-                      const MlxBuffer& up, MlxBuffer& output, const ActivationParams& params);
+Result<void> silu_mul(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                      const MlxBuffer& gate, const MlxBuffer& up, MlxBuffer& output, const ActivationParams& params);
 
 enum class GeluKind {
   Tanh,  ///< 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
@@ -43,7 +45,7 @@ struct GeluParams {
 };
 
 /// Absolute error of a value at most 1e-6 * max(1, |x|).
-Result<void> gelu(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device, const MlxBuffer& input,
-                  MlxBuffer& output, const GeluParams& params);
+Result<void> gelu(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                  const MlxBuffer& input, MlxBuffer& output, const GeluParams& params);
 
 }  // namespace mlx_native

@@ -1,12 +1,12 @@
 // y = x W^T over weights of any GGML format, dense and routed to experts.
 //
 // Weights are rows of blocks, [n, k / block] as in a GGUF file, in a U8 buffer (or, for F32, F16 and BF16 weights, in a
-// buffer of that dtype). Activations and results are F32. Rows of the result do not depend on which other rows share the
-// call, for the same kernel. Accuracy: see Precision.
+// buffer of that dtype). Activations and results are F32. Rows of the result do not depend on which other rows share
+// the call, for the same kernel. Accuracy: see Precision.
 //
-// Errors of all: InvalidArgument for a zero extent, k that is not a multiple of the block, buffers of another dtype, too
-// small, of another device, read-only output, or an output that overlaps an input; UnsupportedDtype for a type outside
-// weight_formats(); KernelNotFound where the device has no kernel for it.
+// Errors of all: InvalidArgument for a zero extent, k that is not a multiple of the block, buffers of another dtype,
+// too small, of another device, read-only output, or an output that overlaps an input; UnsupportedDtype for a type
+// outside weight_formats(); KernelNotFound where the device has no kernel for it.
 #pragma once
 
 #include <cstdint>
@@ -54,8 +54,8 @@ struct GgmlQuantizedMatmulIdParams {
   Precision precision = Precision::Auto;
 };
 
-/// output[t * top_k + s, :] = input[t, :] * weight[ids[t * top_k + s]]^T with ids U32. An id >= n_experts is InvalidArgument
-/// where the host wrote the ids; where a command computes them, it gives a row of NaN.
+/// output[t * top_k + s, :] = input[t, :] * weight[ids[t * top_k + s]]^T with ids U32. An id >= n_experts is
+/// InvalidArgument where the host wrote the ids; where a command computes them, it gives a row of NaN.
 Result<void> quantized_matmul_id_ggml(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                                       const MlxBuffer& input, const MlxBuffer& weight, const MlxBuffer& ids,
                                       MlxBuffer& output, const GgmlQuantizedMatmulIdParams& params);

@@ -22,16 +22,19 @@ struct RopeParams {
   std::uint32_t rope_dim;  ///< even, <= head_dim; values beyond it (Neox: outside the pairs) are copied
   float theta;             ///< base of the frequencies, > 0
   RopePairing pairing = RopePairing::Neox;
-  /// Neox: distance of a pair. 0: rope_dim / 2, as ggml and the model authors have it; the reference system uses head_dim / 2.
+  /// Neox: distance of a pair. 0: rope_dim / 2, as ggml and the model authors have it; the reference system uses
+  /// head_dim / 2.
   std::uint32_t pair_split = 0;
   /// Every position is multiplied by it (linear scaling), > 0.
   float freq_scale = 1.0f;
 };
 
-/// Rotates pair i of every head by the angle position * freq_scale * theta^(-2 i / rope_dim) / freq_factors[i]. input and output
-/// F32 [n_tokens, n_heads, head_dim], positions U32 [n_tokens], freq_factors null or F32 [rope_dim / 2]. `output` may be
-/// `input`. Angles are reduced in float64: the error of a value is at most 1e-6 of its pair's length at any position.
-Result<void> rope(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device, const MlxBuffer& input,
-                  const MlxBuffer& positions, const MlxBuffer* freq_factors, MlxBuffer& output, const RopeParams& params);
+/// Rotates pair i of every head by the angle position * freq_scale * theta^(-2 i / rope_dim) / freq_factors[i]. input
+/// and output F32 [n_tokens, n_heads, head_dim], positions U32 [n_tokens], freq_factors null or F32 [rope_dim / 2].
+/// `output` may be `input`. Angles are reduced in float64: the error of a value is at most 1e-6 of its pair's length at
+/// any position.
+Result<void> rope(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
+                  const MlxBuffer& input, const MlxBuffer& positions, const MlxBuffer* freq_factors, MlxBuffer& output,
+                  const RopeParams& params);
 
 }  // namespace mlx_native

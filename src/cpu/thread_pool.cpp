@@ -1,0 +1,90 @@
+#include "cpu/thread_pool.h"
+
+#include <cstdlib>
+#include <new>
+
+namespace mlx_native::cpu {
+
+namespace {
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+/// Waits while `value` is `old`: some microseconds by spinning (a fork must not cost a system call), then asleep.
+void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  for (int spin = 0; spin < 4000; ++spin) {
+    if (value.load(std::memory_order_acquire) != old) return;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+}
+
+}  // namespace
+
+void TeamState::barrier() {
+  const std::uint32_t phase = phase_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    phase_.notify_all();
+  } else {
+    while (phase_.load(std::memory_order_acquire) == phase) wait_while(phase_, phase);
+  }
+}
+
+std::byte* TeamState::local(std::uint32_t index, std::size_t bytes) {
+  Arena& arena = local_[index];
+  if (arena.size < bytes) {
+    const std::size_t size = (bytes + 4095) / 4096 * 4096;
+    arena.memory = {static_cast<std::byte*>(std::aligned_alloc(64, size)), [](std::byte* p) { std::free(p); }};
+    arena.size = arena.memory ? size : 0;
+  }
+  return arena.memory.get();
+}
+
+void Team::barrier() {
+  if (count_ > 1) state_.barrier();
+}
+std::byte* Team::local(std::size_t bytes) { return state_.local(index_, bytes); }
+
+ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count) {
+  threads_.reserve(count - 1);
+  for (std::uint32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  stopping_.store(true, std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void ThreadPool::run(const std::function<void(Team&)>& body) {
+  const std::lock_guard lock(turn_);
+  body_ = &body;
+  running_.store(count_ - 1, std::memory_order_relaxed);
+  generation_.fetch_add(1, std::memory_order_release);
+  generation_.notify_all();
+  Team team(state_, 0, count_);
+  body(team);
+  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) wait_while(running_, left);
+}
+
+void ThreadPool::work(std::uint32_t index) {
+  Team team(state_, index, count_);
+  for (std::uint32_t seen = 0;;) {
+    wait_while(generation_, seen);
+    if (generation_.load(std::memory_order_acquire) == seen) continue;
+    ++seen;
+    if (stopping_.load(std::memory_order_relaxed)) return;
+    (*body_)(team);
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_all();
+  }
+}
+
+}  // namespace mlx_native::cpu

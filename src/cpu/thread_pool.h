@@ -1,0 +1,57 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "cpu/team.h"
+
+namespace mlx_native::cpu {
+
+/// What the workers of one pool share.
+class TeamState {
+ public:
+  explicit TeamState(std::uint32_t count) : count_(count), local_(count) {}
+
+  void barrier();
+  std::byte* local(std::uint32_t index, std::size_t bytes);
+
+ private:
+  struct Arena {
+    std::unique_ptr<std::byte[], void (*)(std::byte*)> memory{nullptr, [](std::byte*) {}};
+    std::size_t size = 0;
+  };
+  const std::uint32_t count_;
+  std::atomic<std::uint32_t> arrived_{0};
+  std::atomic<std::uint32_t> phase_{0};
+  std::vector<Arena> local_;
+};
+
+/// `count` workers, the caller of run() being the first. Between runs they spin for a moment, then sleep.
+class ThreadPool {
+ public:
+  explicit ThreadPool(std::uint32_t count);
+  ~ThreadPool();
+
+  std::uint32_t count() const { return count_; }
+  /// Calls body once on every worker and returns when all are done. Callers on several threads take turns.
+  void run(const std::function<void(Team&)>& body);
+
+ private:
+  void work(std::uint32_t index);
+
+  const std::uint32_t count_;
+  TeamState state_;
+  std::mutex turn_;
+  const std::function<void(Team&)>* body_ = nullptr;
+  std::atomic<std::uint32_t> generation_{0};
+  std::atomic<std::uint32_t> running_{0};
+  std::atomic<bool> stopping_{false};
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace mlx_native::cpu

@@ -1,0 +1,104 @@
+// The runtime's own view of the public handles.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "mlx_native/buffer.h"
+#include "mlx_native/command_encoder.h"
+#include "mlx_native/device.h"
+#include "mlx_native/kernel_registry.h"
+#include "runtime/command.h"
+#include "runtime/device_base.h"
+
+namespace mlx_native::detail {
+
+struct BufferAccess {
+  static const std::shared_ptr<Storage>& storage(const MlxBuffer& buffer) { return buffer.storage_; }
+  static MlxBuffer make(std::shared_ptr<Storage> storage, DType dtype, Shape shape, std::size_t byte_offset,
+                        std::size_t byte_len);
+  /// Address of the view's first byte for kernels.
+  static std::byte* address(const MlxBuffer& buffer) { return buffer.storage_->device_address() + buffer.byte_offset_; }
+  static Use use(const MlxBuffer& buffer, bool write) {
+    return {buffer.storage_, buffer.byte_offset_, buffer.byte_offset_ + buffer.byte_len_, write};
+  }
+};
+
+struct DeviceAccess {
+  static const std::shared_ptr<Device>& device(const MlxDevice& device) { return device.device_; }
+};
+
+struct RegistryAccess {
+  /// The kernel to use for a problem: the forced one of this op and format, else the first in the table whose accuracy
+  /// suffices and that supports `args`. KernelNotFound names op, format and device.
+  static Result<std::shared_ptr<const Kernel>> select(const KernelRegistry& registry, const MlxDevice& device, Op op,
+                                                      std::optional<GgmlType> format, Precision precision,
+                                                      const void* args);
+  /// Whether the device has any kernel of that op and format.
+  static bool has(const MlxDevice& device, Op op, std::optional<GgmlType> format);
+  static Result<std::shared_ptr<const Kernel>> get(const KernelRegistry& registry, std::string_view name,
+                                                   const std::shared_ptr<Device>& device);
+};
+
+/// The inside of an encoder.
+class Commands {
+ public:
+  Commands(std::shared_ptr<Device> device, std::unique_ptr<Queue> queue);
+  /// Poisoned from the start.
+  Commands(std::shared_ptr<Device> device, MlxError failure);
+  ~Commands();
+
+  const std::shared_ptr<Device>& device() const { return device_; }
+  /// Appends a command; `args` is copied.
+  Result<void> add(std::shared_ptr<const Kernel> kernel, std::span<const std::byte> args, std::vector<Use> uses);
+  /// A zeroed word that a kernel may set to 1 + some row; wait() then returns InvalidArgument with describe(row).
+  Result<std::uint32_t*> fault_word(std::vector<Use>& uses, std::function<std::string(std::uint32_t row)> describe);
+  /// Memory for one command, given back when it is done. Added to `uses` as written.
+  Result<std::byte*> scratch(std::size_t bytes, std::vector<Use>& uses);
+
+  Result<void> commit();
+  Result<void> wait();
+  std::size_t dispatch_count() const { return kernels_.size(); }
+  std::size_t barrier_count() const { return barriers_; }
+  std::span<const std::shared_ptr<const Kernel>> kernels() const { return kernels_; }
+
+ private:
+  friend class RecordedCommands;
+  struct Fault {
+    std::uint32_t word;
+    std::function<std::string(std::uint32_t)> describe;
+  };
+  Result<void> check_faults();
+  Result<void> fail(MlxError failure);
+
+  std::shared_ptr<Device> device_;
+  std::unique_ptr<Queue> queue_;
+  HazardTracker hazards_;
+  std::vector<Command> recorded_;   // not yet committed
+  std::vector<Command> in_flight_;  // committed; keeps their buffers alive until wait()
+  std::vector<std::shared_ptr<const Kernel>> kernels_;
+  std::size_t barriers_ = 0;
+  // A few buffers in turn, so that neighbouring commands with scratch may overlap while memory stays bounded.
+  std::array<std::shared_ptr<Storage>, 4> scratch_;
+  std::size_t next_scratch_ = 0;
+  std::shared_ptr<Storage> fault_words_;
+  std::vector<Fault> faults_;
+  std::optional<MlxError> failure_;
+};
+
+struct EncoderAccess {
+  static CommandEncoder make(std::unique_ptr<Commands> commands) { return CommandEncoder(std::move(commands)); }
+  static Commands& commands(const CommandEncoder& encoder) { return *encoder.commands_; }
+  /// Takes the commands out; the encoder is left poisoned with `why`.
+  static std::unique_ptr<Commands> take(CommandEncoder& encoder, MlxError why) {
+    return std::exchange(encoder.commands_, std::make_unique<Commands>(encoder.commands_->device(), std::move(why)));
+  }
+};
+
+}  // namespace mlx_native::detail

@@ -1,0 +1,62 @@
+#include "mlx_native/buffer.h"
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "runtime/access.h"
+
+namespace mlx_native {
+
+namespace detail {
+MlxBuffer BufferAccess::make(std::shared_ptr<Storage> storage, DType dtype, Shape shape, std::size_t byte_offset,
+                             std::size_t byte_len) {
+  MlxBuffer buffer;
+  buffer.storage_ = std::move(storage);
+  buffer.dtype_ = dtype;
+  buffer.shape_ = std::move(shape);
+  buffer.byte_offset_ = byte_offset;
+  buffer.byte_len_ = byte_len;
+  return buffer;
+}
+}  // namespace detail
+
+std::size_t MlxBuffer::element_count() const {
+  std::size_t count = 1;
+  for (const std::size_t extent : shape_) count *= extent;
+  return count;
+}
+
+bool MlxBuffer::is_writable() const { return storage_->writable(); }
+
+Result<std::span<std::byte>> MlxBuffer::host_bytes(bool dtype_ok, std::size_t size, std::size_t alignment,
+                                                   bool write) const {
+  if (!dtype_ok)
+    return invalid("a buffer of {} cannot be viewed as elements of {} bytes of another type", dtype_name(dtype_), size);
+  if (write && !storage_->writable()) return invalid("a read-only buffer cannot be viewed for writing");
+  if (byte_len_ % size != 0)
+    return invalid("a view of {} bytes does not hold whole elements of {} bytes", byte_len_, size);
+  MLXN_ASSIGN(std::byte* const base, storage_->host(write));
+  if (reinterpret_cast<std::uintptr_t>(base + byte_offset_) % alignment != 0)
+    return invalid("a view at byte {} is not aligned to {} bytes", byte_offset_, alignment);
+  return std::span(base + byte_offset_, byte_len_);
+}
+
+Result<MlxBuffer> MlxBuffer::slice_view(std::size_t byte_offset, std::size_t n_elements) const {
+  const std::size_t element = dtype_size(dtype_);
+  if (n_elements == 0) return invalid("slice_view: zero elements");
+  if (byte_offset % element != 0)
+    return invalid("slice_view: byte offset {} is not a multiple of {} ({})", byte_offset, element, dtype_name(dtype_));
+  if (byte_offset > byte_len_ || n_elements > (byte_len_ - byte_offset) / element)
+    return invalid("slice_view: {} elements of {} from byte {} do not fit a view of {} bytes", n_elements,
+                   dtype_name(dtype_), byte_offset, byte_len_);
+  return detail::BufferAccess::make(storage_, dtype_, {n_elements}, byte_offset_ + byte_offset, n_elements * element);
+}
+
+Result<MlxBuffer> MlxBuffer::reinterpret(DType dtype, Shape shape) const {
+  const auto count = checked_product(shape);
+  const auto bytes = count ? checked_mul(*count, dtype_size(dtype)) : std::nullopt;
+  if (!bytes || *bytes == 0 || *bytes > byte_len_)
+    return invalid("reinterpret: {} bytes do not hold the shape asked for as {}", byte_len_, dtype_name(dtype));
+  return detail::BufferAccess::make(storage_, dtype, std::move(shape), byte_offset_, *bytes);
+}
+
+}  // namespace mlx_native

@@ -1,0 +1,41 @@
+// A recorded command, and the order that declared reads and writes ask for.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <vector>
+
+#include "runtime/kernel.h"
+#include "runtime/storage.h"
+
+namespace mlx_native::detail {
+
+inline constexpr std::size_t kMaxArgsBytes = 256;
+
+/// Bytes [begin, end) of a storage that a command reads or writes.
+struct Use {
+  std::shared_ptr<Storage> storage;
+  std::size_t begin, end;
+  bool write;
+};
+
+struct Command {
+  std::shared_ptr<const Kernel> kernel;
+  std::vector<Use> uses;
+  std::size_t args_size = 0;
+  bool barrier = false;  ///< everything before it must be done first
+  alignas(16) std::array<std::byte, kMaxArgsBytes> args;
+};
+
+/// Remembers the uses since the last barrier. Two uses conflict where they share bytes and one of them writes.
+class HazardTracker {
+ public:
+  /// Whether a command with these uses needs a barrier before it; records them.
+  bool add(const std::vector<Use>& uses);
+
+ private:
+  std::vector<Use> open_;
+};
+
+}  // namespace mlx_native::detail

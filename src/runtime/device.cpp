@@ -1,0 +1,89 @@
+#include "mlx_native/device.h"
+
+#include <cstdlib>
+#include <string>
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "runtime/access.h"
+#include "runtime/backends.h"
+
+namespace mlx_native {
+
+using namespace detail;
+
+std::string_view backend_name(Backend backend) {
+  switch (backend) {
+    case Backend::Cpu: return "cpu";
+    case Backend::Cuda: return "cuda";
+    case Backend::Metal: return "metal";
+    case Backend::Emulator: return "emulator";
+  }
+  return "unknown";
+}
+
+std::vector<Backend> available_backends() {
+  std::vector<Backend> available;
+  for (const BackendEntry& entry : backends())
+    if (entry.available()) available.push_back(entry.backend);
+  return available;
+}
+
+Result<MlxDevice> MlxDevice::create() {
+  const char* const wanted = std::getenv("MLX_NATIVE_BACKEND");
+  if (!wanted || !*wanted) return create(available_backends().front());
+  for (const Backend backend : {Backend::Cpu, Backend::Cuda, Backend::Metal, Backend::Emulator})
+    if (backend_name(backend) == wanted) return create(backend);
+  return error(ErrorKind::DeviceNotFound, "MLX_NATIVE_BACKEND is \"{}\"; known are cpu, cuda, metal and emulator",
+               wanted);
+}
+
+Result<MlxDevice> MlxDevice::create(Backend backend, DeviceOptions options) {
+  for (const BackendEntry& entry : backends()) {
+    if (entry.backend != backend) continue;
+    if (!entry.available())
+      return error(ErrorKind::DeviceNotFound, "this machine has no {} device", backend_name(backend));
+    MLXN_ASSIGN(auto device, entry.create(options));
+    return MlxDevice(std::move(device));
+  }
+  return error(ErrorKind::DeviceNotFound, "this build has no {} backend", backend_name(backend));
+}
+
+Backend MlxDevice::backend() const { return device_->backend(); }
+const std::string& MlxDevice::name() const { return device_->name(); }
+std::uint32_t MlxDevice::parallelism() const { return device_->parallelism(); }
+std::size_t MlxDevice::total_memory() const { return device_->total_memory(); }
+std::size_t MlxDevice::free_memory() const { return device_->free_memory(); }
+
+namespace {
+/// The bytes that `shape` of `dtype` takes, if `bytes` holds them.
+Result<std::size_t> needed_bytes(std::size_t bytes, DType dtype, const Shape& shape) {
+  const auto count = checked_product(shape);
+  const auto needed = count ? checked_mul(*count, dtype_size(dtype)) : std::nullopt;
+  if (bytes == 0) return invalid("a buffer of zero bytes");
+  if (!needed || *needed == 0 || *needed > bytes)
+    return invalid("{} bytes do not hold the shape asked for, {} elements of {}", bytes,
+                   count ? std::to_string(*count) : "more than 2^64", dtype_name(dtype));
+  return *needed;
+}
+}  // namespace
+
+Result<MlxBuffer> MlxDevice::alloc_buffer(std::size_t bytes, DType dtype, Shape shape) const {
+  MLXN_TRY(needed_bytes(bytes, dtype, shape));
+  MLXN_ASSIGN(auto storage, device_->allocate(bytes));
+  return BufferAccess::make(std::move(storage), dtype, std::move(shape), 0, bytes);
+}
+
+Result<MlxBuffer> MlxDevice::import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
+                                         DType dtype, Shape shape) const {
+  MLXN_TRY(needed_bytes(bytes.size(), dtype, shape));
+  MLXN_ASSIGN(auto storage, device_->import_host(bytes, std::move(owner)));
+  return BufferAccess::make(std::move(storage), dtype, std::move(shape), 0, bytes.size());
+}
+
+Result<CommandEncoder> MlxDevice::command_encoder() const {
+  MLXN_ASSIGN(auto queue, device_->create_queue());
+  return EncoderAccess::make(std::make_unique<Commands>(device_, std::move(queue)));
+}
+
+}  // namespace mlx_native
