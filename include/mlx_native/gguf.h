@@ -20,7 +20,12 @@
 
 namespace mlx_native {
 
+namespace detail {
+struct GgufAccess;
+}
+
 /// A metadata value of a GGUF file. Arrays hold values of one scalar or string type (nested arrays are rejected).
+/// Strings are bytes: UTF-8 by convention, which is not checked, and they may hold zeros.
 struct MetadataValue {
   using Scalar = std::variant<std::uint8_t, std::int8_t, std::uint16_t, std::int16_t, std::uint32_t, std::int32_t,
                               float, bool, std::string, std::uint64_t, std::int64_t, double>;
@@ -48,27 +53,30 @@ struct MetadataValue {
 };
 
 struct TensorInfo {
-  std::string name;
-  Shape shape;  ///< outermost first
+  std::string name;  ///< UTF-8 without control characters, 1 to 63 bytes
+  Shape shape;       ///< outermost first; one to four extents, none of them 0
   GgmlType ggml_type;
   std::uint64_t offset;    ///< from the start of its file
-  std::uint64_t byte_len;  ///< without padding
+  std::uint64_t byte_len;  ///< without padding; 0 for a type without a ggml_layout, whose extent cannot be known
 };
 
 /// A GGUF file (version 2 or 3, little endian), or all parts of a split one, mapped read-only. Everything in it is
-/// checked against the file's size before it is used; opening costs time and memory linear in the header. Safe from
-/// many threads; the mapping lives while a buffer of it lives.
+/// checked against the file's size before it is used: tensors lie inside the file, aligned, and do not overlap; names
+/// and keys are unique. Padding after the last tensor may be missing. Opening costs time (but for sorting the names)
+/// and memory linear in the header, whatever its counts say. A tensor of an unknown type is listed and cannot be used.
+/// Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
 class GgufFile {
  public:
-  /// Opens `path`; for the first part of a split ("name-00001-of-00003.gguf") also the others beside it.
-  /// IoError where it cannot be opened or mapped; GgufParseError, naming the place, for anything malformed.
+  /// Opens `path`; for the first part of a split ("name-00001-of-00003.gguf") also the others beside it. IoError where
+  /// it (or a part) cannot be opened or mapped or is not a regular file; GgufParseError, naming the place, for anything
+  /// malformed and for a part other than the first.
   static Result<GgufFile> open(const std::filesystem::path& path);
 
   std::uint32_t version() const;
   std::uint64_t file_bytes() const;  ///< of all parts
   const std::filesystem::path& path() const;
 
-  /// In file order.
+  /// In file order, parts in theirs.
   std::span<const TensorInfo> tensors() const;
   std::vector<std::string> tensor_names() const;
   /// Null where there is none of that name.
@@ -78,47 +86,58 @@ class GgufFile {
     std::string key;
     MetadataValue value;
   };
-  /// In file order.
+  /// In file order; of the first part.
   std::span<const MetadataEntry> metadata() const;
   /// Null where there is no such key.
   const MetadataValue* metadata(std::string_view key) const;
+  /// Nullopt where there is no such key or its value is of another type; integers of any width that fit.
   std::optional<std::string> metadata_string(std::string_view key) const;
   std::optional<std::uint32_t> metadata_u32(std::string_view key) const;
   std::optional<std::uint64_t> metadata_u64(std::string_view key) const;
   std::optional<float> metadata_f32(std::string_view key) const;
   std::optional<bool> metadata_bool(std::string_view key) const;
 
-  /// The tensor's bytes in the mapping; valid while this object, a copy of it, or a buffer of it lives.
-  /// InvalidArgument for an unknown name; IoError where the file has shrunk since it was opened.
+  /// The tensor's bytes in the mapping; valid while this object, a copy of it, or a buffer of it lives. InvalidArgument
+  /// for an unknown name; UnsupportedDtype for an unknown type; IoError where the file has shrunk since it was opened.
+  /// A file that shrinks later, while the bytes are read, raises SIGBUS: replace files by renaming.
   Result<std::span<const std::uint8_t>> tensor_bytes(std::string_view name) const;
   /// On `device`, shape and dtype as in the file (quantized blocks: U8, one dimension of bytes). Shared with the
-  /// mapping on the CPU, uploaded elsewhere.
+  /// mapping on the CPU (copied where the file aligns its tensors to less than 16 bytes), uploaded elsewhere. Errors as
+  /// tensor_bytes and MlxDevice::import_host.
   Result<MlxBuffer> load_tensor(std::string_view name, const MlxDevice& device) const;
-  /// Decoded to F32 on `device`.
+  /// Decoded to F32 on `device`, shape as in the file. UnsupportedDtype for a type outside weight_formats().
   Result<MlxBuffer> load_tensor_f32(std::string_view name, const MlxDevice& device) const;
 
  private:
+  friend struct detail::GgufAccess;
   struct State;
   explicit GgufFile(std::shared_ptr<const State> state) : state_(std::move(state)) {}
   std::shared_ptr<const State> state_;
 };
 
 /// Writes a GGUF v3 file, streaming: metadata first, then every tensor's data in the order in which it was declared.
-/// The file appears under its name only at finish(); until then it is a temporary file beside it, removed on failure.
+/// The file appears under its name only at finish(), in one step; until then it is a temporary file beside it, removed
+/// on failure and when the writer is dropped. An older file of that name is replaced, and who has it open or mapped
+/// keeps the old one. What the writer writes GgufFile opens: names, values and shapes that it would refuse are
+/// InvalidArgument and change nothing. After an IoError (a full disk) every further call returns that error. Used by
+/// one thread at a time.
 class GgufWriter {
  public:
+  /// IoError where no file can be created beside `path`, or where `path` is something else than a regular file.
   static Result<GgufWriter> create(const std::filesystem::path& path);
   GgufWriter(GgufWriter&&) noexcept;
   GgufWriter& operator=(GgufWriter&&) noexcept;
   ~GgufWriter();
 
-  /// InvalidArgument for an empty or repeated key, or once data was written.
+  /// InvalidArgument for a bad or repeated key, or once data was written. "general.alignment" (U32, a power of two)
+  /// sets the alignment of the tensors, 32 otherwise.
   Result<void> add_metadata(std::string key, MetadataValue value);
   /// `shape` outermost first. InvalidArgument for a bad name or shape, a repeated name, or once data was written.
   Result<void> add_tensor(std::string name, Shape shape, GgmlType type);
-  /// Bytes of the next declared tensor, in pieces of any size; a tensor ends when its bytes are complete.
+  /// Bytes of the declared tensors, in their order and in pieces of any size: a tensor ends when its bytes are
+  /// complete, and padding is added. InvalidArgument for more bytes than were declared.
   Result<void> write(std::span<const std::uint8_t> bytes);
-  /// Checks that every tensor is complete, syncs, and renames.
+  /// Checks that every tensor is complete (InvalidArgument), syncs, and renames. Nothing can follow.
   Result<void> finish();
 
  private:

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "mlx_native/error.h"
+
+namespace mlx_native {
+
+/// The bytes of a regular file, mapped read-only at a page's start and unmapped with the last owner.
+class MappedFile {
+ public:
+  /// IoError, at once and without reading, for anything but a readable regular file (directory, FIFO, device).
+  static Result<std::shared_ptr<const MappedFile>> open(const std::filesystem::path& path);
+  /// The same face over bytes in memory.
+  static std::shared_ptr<const MappedFile> in_memory(std::vector<std::uint8_t> bytes);
+
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+  ~MappedFile();
+
+  std::span<const std::uint8_t> bytes() const { return bytes_; }
+  const std::filesystem::path& path() const { return path_; }
+
+  /// IoError where the file is shorter now than when it was opened: reading the lost pages would raise SIGBUS. Who
+  /// truncates a file while its bytes are being read still gets that signal; rename a new file over the old one
+  /// instead.
+  Result<void> check_not_shrunk() const;
+
+ private:
+  MappedFile() = default;
+
+  std::filesystem::path path_;
+  std::span<const std::uint8_t> bytes_;
+  int descriptor_ = -1;  // -1: the bytes are memory_
+  std::vector<std::uint8_t> memory_;
+};
+
+}  // namespace mlx_native
