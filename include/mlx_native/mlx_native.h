@@ -11,6 +11,7 @@
 #include "mlx_native/gguf.h"
 #include "mlx_native/graph.h"
 #include "mlx_native/kernel_registry.h"
+#include "mlx_native/models/tokenizer.h"
 #include "mlx_native/ops/attention.h"
 #include "mlx_native/ops/elementwise.h"
 #include "mlx_native/ops/embedding.h"
