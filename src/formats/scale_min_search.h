@@ -1,0 +1,182 @@
+// The encoder that Q4_K and Q5_K share: 256 values in 8 groups of 32, value = d * scale[g] * q - dmin * min[g] with
+// 6-bit scales and mins.
+#pragma once
+
+#include "formats/search.h"
+
+namespace mlx_native {
+
+/// 8 pairs of 6 bits as scale_min6 reads them.
+inline void pack_scale_min6(const int (&scale)[8], const int (&min)[8], uint8_t* bytes) {
+  for (int j = 0; j < 4; ++j) {
+    bytes[j] = uint8_t(scale[j] | (scale[j + 4] >> 4) << 6);
+    bytes[j + 4] = uint8_t(min[j] | (min[j + 4] >> 4) << 6);
+    bytes[j + 8] = uint8_t((scale[j + 4] & 15) | (min[j + 4] & 15) << 4);
+  }
+}
+
+struct ScaleMinBlock {
+  uint16_t d, dmin;  // f16
+  int scale[8], min[8];
+  uint8_t codes[256];
+};
+
+/// A search for the encoding of least weighted squared error, codes from 0 to kHigh. Each group first gets a free line;
+/// these give d and dmin. Then, in turn, each group takes the best of the pairs of integers around its own, and d and
+/// dmin are fitted to all groups.
+template <int kHigh>
+class ScaleMinSearch {
+ public:
+  static ScaleMinBlock run(const float* values, const float* importance) {
+    SearchBlock<256> block(values, importance);
+    if (block.negligible) return {};
+    // Negative d and dmin mirror the line: offsets above zero, codes downwards. Either may fit better.
+    const Fit upright = fit(block);
+    for (float& x : block.x) x = -x;
+    const Fit mirrored = fit(block);
+    if (mirrored.error < upright.error) return finish(block, mirrored, 0x8000u);
+    for (float& x : block.x) x = -x;
+    return finish(block, upright, 0);
+  }
+
+ private:
+  using Codes = Line<0, kHigh>;
+
+  struct Fit {
+    float error;
+    uint16_t d, dmin;
+    int scale[8], min[8];
+  };
+  struct Affine {
+    float scale, offset;  // scale >= 0 >= offset
+  };
+
+  static Fit fit(const SearchBlock<256>& block) {
+    Affine lines[8];
+    float steepest = 0, lowest = 0;
+    for (int g = 0; g < 8; ++g) {
+      lines[g] = best_line(block.x + 32 * g, block.w + 32 * g);
+      steepest = std::max(steepest, lines[g].scale);
+      lowest = std::min(lowest, lines[g].offset);
+    }
+    Fit best{};
+    best.d = block.to_half_above(steepest / 63);
+    best.dmin = block.to_half_above(-lowest / 63);
+    for (int g = 0; g < 8; ++g) {
+      best.scale[g] = steps(lines[g].scale, block.from_half(best.d));
+      best.min[g] = steps(-lines[g].offset, block.from_half(best.dmin));
+    }
+    improve_groups(block, 3, best);
+    for (int round = 0; round < kRounds; ++round) {
+      Fit next = best;
+      improve_factors(block, next);
+      improve_groups(block, 2, next);
+      if (next.error >= best.error) break;
+      best = next;
+    }
+    return best;
+  }
+
+  /// A line through 32 values: the best of several that clip either end, then least squares.
+  static Affine best_line(const float* x, const float* w) {
+    const auto [lowest, highest] = std::minmax_element(x, x + 32);
+    const float low = std::min(*lowest, 0.0f), range = *highest - low;
+    Affine best{0, low};
+    if (!(range > 0)) return best;
+    float least = Codes(0, low).template error<32>(x, w);
+    const auto attempt = [&](Affine line) {
+      const float e = Codes(line.scale, line.offset).template error<32>(x, w);
+      if (e >= least) return false;
+      best = line;
+      least = e;
+      return true;
+    };
+    for (const float below : kClips) {
+      for (const float above : kClips) {
+        const float offset = std::min(low + below * range, 0.0f);
+        attempt({(*highest - above * range - offset) / float(kHigh), offset});
+      }
+    }
+    for (int i = 0; i < 3; ++i) {
+      const Moments m = Codes(best.scale, best.offset).template moments<32>(x, w);
+      const float det = m.w * m.qq - m.q * m.q;
+      if (!(det > 0)) break;
+      Affine line{(m.w * m.xq - m.x * m.q) / det, (m.qq * m.x - m.q * m.xq) / det};
+      if (line.offset > 0) line = {m.xq / m.qq, 0};
+      if (!(line.scale > 0) || !attempt(line)) break;
+    }
+    return best;
+  }
+
+  /// `value` in steps of a factor, within six bits.
+  static int steps(float value, float factor) { return factor > 0 ? int(std::min(value / factor, 63.0f) + 0.5f) : 0; }
+
+  /// Moves each group to the best pair at most `reach` from its own; sets the error.
+  static void improve_groups(const SearchBlock<256>& block, int reach, Fit& fit) {
+    const float d = block.from_half(fit.d), dmin = block.from_half(fit.dmin);
+    fit.error = 0;
+    for (int g = 0; g < 8; ++g) {
+      const float *x = block.x + 32 * g, *w = block.w + 32 * g;
+      const int scale = fit.scale[g], min = fit.min[g];
+      float least = INFINITY;
+      for (int s = std::max(scale - reach, 0); s <= std::min(scale + reach, 63); ++s) {
+        for (int m = std::max(min - reach, 0); m <= std::min(min + reach, 63); ++m) {
+          const float e = Codes(d * float(s), -(dmin * float(m))).template error<32>(x, w);
+          if (e >= least) continue;
+          least = e;
+          fit.scale[g] = s;
+          fit.min[g] = m;
+        }
+      }
+      fit.error += least;
+    }
+  }
+
+  /// The d and dmin of least error for the codes and integers of all groups.
+  static void improve_factors(const SearchBlock<256>& block, Fit& fit) {
+    const float d = block.from_half(fit.d), dmin = block.from_half(fit.dmin);
+    // Normal equations of x = d * (scale * q) - dmin * min.
+    float dd = 0, dm = 0, mm = 0, xd = 0, xm = 0;
+    for (int g = 0; g < 8; ++g) {
+      const float s = float(fit.scale[g]), m = float(fit.min[g]);
+      const Moments sums = Codes(d * s, -(dmin * m)).template moments<32>(block.x + 32 * g, block.w + 32 * g);
+      dd += s * s * sums.qq;
+      dm -= s * m * sums.q;
+      mm += m * m * sums.w;
+      xd += s * sums.xq;
+      xm -= m * sums.x;
+    }
+    const float det = dd * mm - dm * dm;
+    float new_d = d, new_dmin = dmin;
+    if (det > 1e-5f * dd * mm) {
+      new_d = (xd * mm - xm * dm) / det;
+      new_dmin = (dd * xm - dm * xd) / det;
+    } else if (dd > 0) {
+      new_d = (xd - dmin * dm) / dd;
+    }
+    if (new_d > 0 && new_dmin >= 0) {
+      fit.d = block.to_half(new_d);
+      fit.dmin = block.to_half(new_dmin);
+    }
+  }
+
+  static ScaleMinBlock finish(const SearchBlock<256>& block, const Fit& fit, uint32_t sign) {
+    const float d = block.from_half(fit.d), dmin = block.from_half(fit.dmin);
+    ScaleMinBlock out{};
+    out.d = uint16_t(fit.d ? fit.d | sign : 0);
+    out.dmin = uint16_t(fit.dmin ? fit.dmin | sign : 0);
+    for (int g = 0; g < 8; ++g) {
+      out.scale[g] = fit.scale[g];
+      out.min[g] = fit.min[g];
+      const Codes line(d * float(fit.scale[g]), -(dmin * float(fit.min[g])));
+      line.template encode<32>(block.x + 32 * g, out.codes + 32 * g);
+    }
+    return out;
+  }
+
+  /// Fractions of a group's range that may be cut from an end: for weights that make its extremes unimportant.
+  static constexpr float kClips[] = {-0.05f, 0.0f, 0.05f, 0.12f, 0.25f, 0.45f};
+  static constexpr int kRounds = 4;
+};
+
+}  // namespace mlx_native
