@@ -17,9 +17,11 @@ Result<std::vector<float>> dequantize(GgmlType type, std::span<const std::uint8_
 /// As above, into caller's memory of exactly the decoded length.
 Result<void> dequantize(GgmlType type, std::span<const std::uint8_t> blocks, std::span<float> values);
 
-/// Encodes values to blocks of ggml's layout; the k-quants search for the scales with the least squared error, where
-/// `importance` (empty, or one weight >= 0 per value) weighs it. Infinite and NaN values are InvalidArgument, as is a
-/// count that is not a multiple of the block. Deterministic.
+/// Encodes values to blocks of ggml's layout, searching for the scales of least squared error, where `importance`
+/// (empty, or one finite weight >= 0 per value) weighs it. A block's bytes depend on its own values and weights alone,
+/// so that rows may be encoded in any pieces and by many threads at once. Every block decodes to finite values: what
+/// lies beyond the format's range saturates. Infinite and NaN values are InvalidArgument, as is a count that is not a
+/// multiple of the block; UnsupportedDtype as above.
 Result<std::vector<std::uint8_t>> quantize(GgmlType type, std::span<const float> values,
                                            std::span<const float> importance = {});
 

@@ -8,6 +8,7 @@
 namespace mlx_native {
 
 inline constexpr float kHalfMax = 65504.0f;
+inline constexpr uint16_t kHalfMaxBits = 0x7bff;
 inline constexpr float kBfloatMax = 0x1.fep127f;
 
 /// Nearest binary16, ties to even; overflow is infinite, a NaN stays a quiet NaN.

@@ -55,7 +55,7 @@ Fit best_fit(const SearchBlock<256>& block) {
     largest = std::max(largest, std::fabs(scales[g]));
   }
   Fit best{};
-  best.d = block.to_half_above(largest / 127);
+  best.d = block.to_half_outward(largest / 127);
   const float d = block.from_half(best.d);
   for (int g = 0; g < 16; ++g) best.scale[g] = int(std::lround(std::clamp(scales[g] / d, -127.0f, 127.0f)));
   improve_groups(block, best);
@@ -74,7 +74,7 @@ Fit best_fit(const SearchBlock<256>& block) {
 template <>
 void encode_blocks<Q6_K>(const float* values, const float* importance, uint64_t n_blocks, Q6_K::Block* blocks) {
   for (uint64_t n = 0; n < n_blocks; ++n) {
-    const SearchBlock<256> source(values + 256 * n, importance ? importance + 256 * n : nullptr);
+    const SearchBlock<256> source(values + 256 * n, importance ? importance + 256 * n : nullptr, kHalfMax * 127 * 32);
     const Fit fit = source.negligible ? Fit{} : best_fit(source);
     Q6_K::Block block{};
     block.d = fit.d;

@@ -28,7 +28,7 @@ template <int kHigh>
 class ScaleMinSearch {
  public:
   static ScaleMinBlock run(const float* values, const float* importance) {
-    SearchBlock<256> block(values, importance);
+    SearchBlock<256> block(values, importance, kHalfMax * 63 * kHigh);
     if (block.negligible) return {};
     // Negative d and dmin mirror the line: offsets above zero, codes downwards. Either may fit better.
     const Fit upright = fit(block);
@@ -60,8 +60,8 @@ class ScaleMinSearch {
       lowest = std::min(lowest, lines[g].offset);
     }
     Fit best{};
-    best.d = block.to_half_above(steepest / 63);
-    best.dmin = block.to_half_above(-lowest / 63);
+    best.d = block.to_half_outward(steepest / 63);
+    best.dmin = block.to_half_outward(-lowest / 63);
     for (int g = 0; g < 8; ++g) {
       best.scale[g] = steps(lines[g].scale, block.from_half(best.d));
       best.min[g] = steps(-lines[g].offset, block.from_half(best.dmin));

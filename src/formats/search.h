@@ -10,8 +10,8 @@
 
 namespace mlx_native {
 
-/// The values of a block over a power of two, and their weights over the largest weight: squares and sums of them
-/// neither overflow nor vanish, whatever finite values come.
+/// The values of a block, clipped to the largest magnitude that its format holds, over a power of two, and their
+/// weights over the largest weight: squares and sums of them neither overflow nor vanish, whatever finite values come.
 template <int kCount>
 struct SearchBlock {
   float x[kCount] = {};  ///< the largest magnitude is in [1, 2)
@@ -19,28 +19,29 @@ struct SearchBlock {
   float unit = 1;        ///< x = value / unit, a power of two
   bool negligible;       ///< below half the smallest f16: all codes are zero, and x is set to that
 
-  SearchBlock(const float* values, const float* importance) {
+  SearchBlock(const float* values, const float* importance, float limit) {
     float largest = 0, heaviest = 0;
     for (int i = 0; i < kCount; ++i) largest = std::max(largest, std::fabs(values[i]));
     negligible = largest < 0x1p-26f;
     if (negligible) return;
-    unit = std::ldexp(1.0f, std::ilogb(largest));
-    for (int i = 0; i < kCount; ++i) x[i] = values[i] / unit;
+    unit = std::ldexp(1.0f, std::ilogb(std::min(largest, limit)));
+    for (int i = 0; i < kCount; ++i) x[i] = std::clamp(values[i], -limit, limit) / unit;
     if (importance) heaviest = *std::max_element(importance, importance + kCount);
     // The small constant keeps the least squares of groups without weight defined.
     for (int i = 0; i < kCount; ++i) w[i] = heaviest > 0 ? std::max(importance[i] / heaviest, 1e-6f) : 1.0f;
   }
 
-  /// f16 bits of a factor that is `d` in units of x: the nearest finite one, and no negative zero.
-  uint16_t to_half(float d) const { return float_to_finite_half(d * unit + 0.0f); }
-  /// The same, at least d where f16 has such a number, for d >= 0.
-  uint16_t to_half_above(float d) const {
-    const uint16_t bits = to_half(d);
-    return from_half(bits) < d && bits < 0x7bffu ? uint16_t(bits + 1) : bits;
+  /// f16 bits of a factor that is `d` in units of x: the nearest finite one.
+  uint16_t to_half(float d) const { return float_to_finite_half(d * unit); }
+  /// The same, rounded away from zero: nothing but zero itself becomes zero.
+  uint16_t to_half_outward(float d) const {
+    const float magnitude = std::fabs(d);
+    uint16_t bits = to_half(magnitude);
+    if (from_half(bits) < magnitude && bits < kHalfMaxBits) ++bits;
+    return uint16_t(d < 0 ? bits | 0x8000u : bits);
   }
   /// The factor that a decoder sees, in units of x.
   float from_half(uint16_t bits) const { return half_to_float(bits) / unit; }
-  float nearest(float d) const { return from_half(to_half(d)); }
 };
 
 /// Four values that are worked on at once, with the same bits on any machine.
@@ -150,8 +151,8 @@ void encode_one_scale(const float* values, const float* importance, uint64_t n_b
                       Pack pack) {
   constexpr int n = F::kValues;
   for (uint64_t b = 0; b < n_blocks; ++b) {
-    const SearchBlock<n> source(values + n * b, importance ? importance + n * b : nullptr);
-    const auto storable = [&](float d) { return source.nearest(d); };
+    const SearchBlock<n> source(values + n * b, importance ? importance + n * b : nullptr, -kHalfMax * float(kLow));
+    const auto storable = [&](float d) { return source.from_half(source.to_half_outward(d)); };
     const float d = source.negligible ? 0.0f : best_scale<kLow, kHigh, n>(source.x, source.w, storable);
     int8_t q[n];
     Line<kLow, kHigh>(d, 0).template encode<n>(source.x, q);
