@@ -11,6 +11,8 @@
 #include "mlx_native/gguf.h"
 #include "mlx_native/graph.h"
 #include "mlx_native/kernel_registry.h"
+#include "mlx_native/models/generate.h"
+#include "mlx_native/models/model.h"
 #include "mlx_native/models/tokenizer.h"
 #include "mlx_native/ops/attention.h"
 #include "mlx_native/ops/elementwise.h"

@@ -1,0 +1,224 @@
+#include "mlx_native/models/model.h"
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+
+#include "core/checked.h"
+#include "core/error.h"
+#include "mlx_native/graph.h"
+#include "mlx_native/ops/embedding.h"
+#include "models/architecture.h"
+#include "models/malformed.h"
+#include "models/pass.h"
+
+namespace mlx_native {
+namespace {
+
+constexpr std::uint32_t kDefaultContext = 4096;
+constexpr std::uint32_t kMaxChunk = 1u << 16;
+
+}  // namespace
+
+struct Model::State {
+  MlxDevice device;
+  KernelRegistry registry;
+  ModelConfig config;
+  ModelOptions options;
+  ModelMemory memory;
+  Linear embedding;  // its rows; never multiplied by, unless it is the output as well
+  MlxBuffer output_norm;
+  Linear output;
+  std::unique_ptr<const Layers> layers;
+  std::vector<KvCache> kv;
+  Activations act;
+  std::optional<ComputeGraph> step;  // one token
+  std::uint32_t position = 0;
+
+  Pass pass(CommandEncoder& encoder, std::size_t n_tokens) {
+    return {encoder, registry,          device,
+            config,  options.precision, act,
+            kv,      options.context,   static_cast<std::uint32_t>(n_tokens)};
+  }
+  Result<void> check(std::span<const std::uint32_t> tokens) const;
+  Result<void> set_input(std::span<const std::uint32_t> tokens, std::uint32_t first_position);
+  Result<void> record_layers(Pass& pass);
+  Result<void> record_head(const Pass& pass, std::uint32_t first, std::uint32_t rows, MlxBuffer& logits);
+  Result<void> replay_step(std::uint32_t token);
+  Result<void> run(std::span<const std::uint32_t> tokens, std::optional<MlxBuffer>& all_logits);
+};
+
+namespace {
+
+Result<ModelOptions> checked_options(ModelOptions options, const ModelConfig& config) {
+  if (options.context == 0) options.context = std::min(config.context_length, kDefaultContext);
+  if (options.context > config.context_length)
+    return invalid("a context of {} tokens; the model was trained for {}", options.context, config.context_length);
+  if (options.kv_dtype != DType::F32 && options.kv_dtype != DType::F16)
+    return invalid("a KV cache of {}; it can be f32 or f16", dtype_name(options.kv_dtype));
+  if (options.prefill_chunk == 0 || options.prefill_chunk > kMaxChunk)
+    return invalid("prefill_chunk is {}; it must be 1 to {}", options.prefill_chunk, kMaxChunk);
+  options.prefill_chunk = std::min(options.prefill_chunk, options.context);
+  return options;
+}
+
+Result<std::vector<KvCache>> allocate_kv(const MlxDevice& device, const ModelConfig& config,
+                                         const ModelOptions& options) {
+  const Shape shape{config.n_kv_heads, options.context, config.head_dim};
+  const auto bytes = checked_product({shape[0], shape[1], shape[2], dtype_size(options.kv_dtype)});
+  const auto total = checked_product({bytes.value_or(UINT64_MAX), 2, config.n_layers});
+  const std::uint64_t free = device.free_memory();
+  if (!total || *total > free)
+    return error(ErrorKind::BufferAllocationError, "the KV cache of {} tokens needs {} bytes, the device has {} free",
+                 options.context, total ? fmt::format("{}", *total) : "more than 2^64", free);
+  std::vector<KvCache> kv;
+  for (std::uint32_t i = 0; i < config.n_layers; ++i) {
+    MLXN_ASSIGN(MlxBuffer keys, device.alloc_buffer(*bytes, options.kv_dtype, shape));
+    MLXN_ASSIGN(MlxBuffer values, device.alloc_buffer(*bytes, options.kv_dtype, shape));
+    kv.push_back({std::move(keys), std::move(values)});
+  }
+  return kv;
+}
+
+}  // namespace
+
+Result<Model> Model::load(const GgufFile& file, const MlxDevice& device, const KernelRegistry& registry,
+                          const ModelOptions& options) {
+  MLXN_ASSIGN(const ModelConfig config, read_model_config(file));
+  MLXN_ASSIGN(const ModelOptions checked, checked_options(options, config));
+  WeightLoader weights(file, device);
+  MLXN_ASSIGN(Linear embedding, weights.linear("token_embd", config.n_vocab, config.dim));
+  MLXN_ASSIGN(MlxBuffer output_norm, weights.vector("output_norm.weight", config.dim));
+  Linear output = embedding;
+  if (weights.has("output.weight")) {
+    MLXN_ASSIGN(output, weights.linear("output", config.n_vocab, config.dim));
+  }
+  MLXN_ASSIGN(auto layers, find_architecture(config.architecture)(config, weights));
+  if (const TensorInfo* unused = weights.unused())
+    return malformed("the tensor {} has no place in the architecture {}", unused->name, config.architecture);
+  MLXN_ASSIGN(auto kv, allocate_kv(device, config, checked));
+  MLXN_ASSIGN(Activations act, Activations::allocate(device, config, checked.prefill_chunk));
+  ModelMemory memory{.weights = weights.bytes(), .activations = act.bytes()};
+  for (const KvCache& cache : kv) memory.kv_cache += cache.keys.byte_len() + cache.values.byte_len();
+  return Model(std::make_unique<State>(State{device,
+                                             registry,
+                                             config,
+                                             checked,
+                                             memory,
+                                             std::move(embedding),
+                                             std::move(output_norm),
+                                             std::move(output),
+                                             std::move(layers),
+                                             std::move(kv),
+                                             std::move(act),
+                                             {}}));
+}
+
+Model::Model(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+const ModelConfig& Model::config() const { return state_->config; }
+const ModelMemory& Model::memory() const { return state_->memory; }
+const MlxDevice& Model::device() const { return state_->device; }
+const KernelRegistry& Model::registry() const { return state_->registry; }
+std::uint32_t Model::context() const { return state_->options.context; }
+std::uint32_t Model::prefill_chunk() const { return state_->options.prefill_chunk; }
+std::uint32_t Model::position() const { return state_->position; }
+void Model::reset() { state_->position = 0; }
+
+Result<void> Model::rewind(std::uint32_t position) {
+  if (position > state_->position)
+    return invalid("rewind to {}; the sequence has {} tokens", position, state_->position);
+  state_->position = position;
+  return {};
+}
+
+Result<void> Model::State::check(std::span<const std::uint32_t> tokens) const {
+  if (tokens.empty()) return invalid("forward needs at least one token");
+  if (tokens.size() > options.context - position)
+    return invalid("{} tokens do not fit: the context of {} holds {} already", tokens.size(), options.context,
+                   position);
+  for (const std::uint32_t token : tokens)
+    if (token >= config.n_vocab) return invalid("token {} of a vocabulary of {}", token, config.n_vocab);
+  return {};
+}
+
+Result<void> Model::State::set_input(std::span<const std::uint32_t> tokens, std::uint32_t first_position) {
+  MLXN_ASSIGN(const auto ids, act.tokens.as_mut_slice<std::uint32_t>());
+  MLXN_ASSIGN(const auto positions, act.positions.as_mut_slice<std::uint32_t>());
+  std::ranges::copy(tokens, ids.begin());
+  std::iota(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(tokens.size()), first_position);
+  return {};
+}
+
+/// From ids to the residual stream behind the last layer.
+Result<void> Model::State::record_layers(Pass& pass) {
+  MLXN_TRY(embedding_gather_ggml(
+      pass.encoder, registry, device, embedding.weight, act.tokens, act.hidden,
+      {.n_tokens = pass.n_tokens, .n_rows = config.n_vocab, .dim = config.dim, .ggml_type = embedding.type}));
+  return layers->record(pass);
+}
+
+/// From the residual stream of tokens [first, first + rows) to their logits.
+Result<void> Model::State::record_head(const Pass& pass, std::uint32_t first, std::uint32_t rows, MlxBuffer& logits) {
+  const std::size_t row_bytes = std::size_t{config.dim} * sizeof(float);
+  MLXN_ASSIGN(const MlxBuffer hidden, act.hidden.slice_view(first * row_bytes, std::size_t{rows} * config.dim));
+  MLXN_TRY(pass.norm(output_norm, hidden, act.normed, rows, config.dim));
+  return pass.linear(output, act.normed, logits, rows);
+}
+
+Result<void> Model::State::replay_step(std::uint32_t token) {
+  MLXN_TRY(set_input({&token, 1}, position));
+  if (!step) {
+    MLXN_ASSIGN(GraphSession session, GraphExecutor(device).begin());
+    Pass recording = pass(session.encoder(), 1);
+    MLXN_TRY(record_layers(recording));
+    MLXN_TRY(record_head(recording, 0, 1, act.logits));
+    MLXN_ASSIGN(step, session.record());
+  }
+  return step->replay();
+}
+
+/// Chunk by chunk; logits of all tokens, or of the last one to act.logits.
+Result<void> Model::State::run(std::span<const std::uint32_t> tokens, std::optional<MlxBuffer>& all_logits) {
+  for (std::size_t done = 0; done < tokens.size();) {
+    const auto chunk = tokens.subspan(done, std::min<std::size_t>(options.prefill_chunk, tokens.size() - done));
+    const auto n = static_cast<std::uint32_t>(chunk.size());
+    MLXN_TRY(set_input(chunk, position + static_cast<std::uint32_t>(done)));
+    MLXN_ASSIGN(CommandEncoder encoder, device.command_encoder());
+    Pass recording = pass(encoder, n);
+    MLXN_TRY(record_layers(recording));
+    if (all_logits) {
+      MLXN_ASSIGN(MlxBuffer rows,
+                  all_logits->slice_view(done * config.n_vocab * sizeof(float), std::size_t{n} * config.n_vocab));
+      MLXN_TRY(record_head(recording, 0, n, rows));
+    } else if (done + n == tokens.size()) {
+      MLXN_TRY(record_head(recording, n - 1, 1, act.logits));
+    }
+    MLXN_TRY(encoder.commit_and_wait());
+    done += n;
+  }
+  return {};
+}
+
+Result<MlxBuffer> Model::forward(std::span<const std::uint32_t> tokens) {
+  MLXN_TRY(state_->check(tokens));
+  std::optional<MlxBuffer> last_only;
+  MLXN_TRY(tokens.size() == 1 ? state_->replay_step(tokens[0]) : state_->run(tokens, last_only));
+  state_->position += static_cast<std::uint32_t>(tokens.size());
+  return state_->act.logits.reinterpret(DType::F32, {state_->config.n_vocab});
+}
+
+Result<MlxBuffer> Model::forward_all(std::span<const std::uint32_t> tokens) {
+  MLXN_TRY(state_->check(tokens));
+  const std::size_t n_vocab = state_->config.n_vocab;
+  MLXN_ASSIGN(std::optional<MlxBuffer> logits, state_->device.alloc_buffer(tokens.size() * n_vocab * sizeof(float),
+                                                                           DType::F32, {tokens.size(), n_vocab}));
+  MLXN_TRY(state_->run(tokens, logits));
+  state_->position += static_cast<std::uint32_t>(tokens.size());
+  return *std::move(logits);
+}
+
+}  // namespace mlx_native
