@@ -21,11 +21,12 @@ Result<void> argmax(CommandEncoder& encoder, const KernelRegistry& registry, con
                     const MlxBuffer& input, MlxBuffer& index, const ArgmaxParams& params);
 
 /// In this order: the repeat penalty, then top_k, top_p and min_p on the softmax of logits / temperature, then one
-/// draw.
+/// draw. src/args/sampling.h defines each step to the bit. Tokens of less than 2^-32 of the largest probability are
+/// never drawn.
 struct SampleParams {
   std::uint32_t n_vocab;
   std::uint32_t n_history = 0;  ///< tokens of `history` that the penalty looks at
-  float repeat_penalty = 1.0f;  ///< > 0; a seen token's positive logit is divided by it, a negative one multiplied
+  float repeat_penalty = 1.0f;  ///< > 0; a seen token's positive logit is divided by it, others multiplied
   float temperature = 1.0f;     ///< >= 0; 0: the largest logit after the penalty
   std::uint32_t top_k = 0;      ///< keep this many; 0: all
   float top_p = 1.0f;           ///< keep the fewest whose probabilities reach it, in (0, 1]
@@ -34,9 +35,9 @@ struct SampleParams {
   std::uint64_t step = 0;  ///< of the sequence; (seed, step) alone determine the draw
 };
 
-/// token[0] = one token drawn from logits F32 [n_vocab]; history U32 or null. A NaN or +infinite logit makes wait()
-/// return InvalidArgument. History entries >= n_vocab are ignored. Same logits, history and params: same token, on
-/// every backend.
+/// token[0] = one token drawn from logits F32 [n_vocab]; history U32 or null. A logit that is NaN or +infinite after
+/// the penalty, or no finite one, makes wait() return InvalidArgument and gives UINT32_MAX. History entries >= n_vocab
+/// are ignored. Same logits, history and params: same token, on every backend.
 Result<void> sample(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                     const MlxBuffer& logits, const MlxBuffer* history, MlxBuffer& token, const SampleParams& params);
 
