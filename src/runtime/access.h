@@ -40,6 +40,8 @@ struct RegistryAccess {
   static Result<std::shared_ptr<const Kernel>> select(const KernelRegistry& registry, const MlxDevice& device, Op op,
                                                       std::optional<GgmlType> format, Precision precision,
                                                       const void* args);
+  /// Whether a kernel of that op and format is forced for the device's backend.
+  static bool forces(const KernelRegistry& registry, const MlxDevice& device, Op op, std::optional<GgmlType> format);
   /// Whether the device has any kernel of that op and format.
   static bool has(const MlxDevice& device, Op op, std::optional<GgmlType> format);
   static Result<std::shared_ptr<const Kernel>> get(const KernelRegistry& registry, std::string_view name,

@@ -207,6 +207,12 @@ Result<KernelPtr> RegistryAccess::select(const KernelRegistry& registry, const M
                format_name, backend_name(device.backend()), device.name());
 }
 
+bool RegistryAccess::forces(const KernelRegistry& registry, const MlxDevice& device, Op op,
+                            std::optional<GgmlType> format) {
+  const std::lock_guard lock(registry.state_->mutex);
+  return registry.state_->forced.contains(key_of(device.backend(), op, format));
+}
+
 bool RegistryAccess::has(const MlxDevice& device, Op op, std::optional<GgmlType> format) {
   return builtins().by_key.contains(key_of(device.backend(), op, format));
 }

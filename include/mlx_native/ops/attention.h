@@ -27,8 +27,8 @@ struct AttentionParams {
 /// shall serve a window while n_tokens are processed at once needs kv_capacity >= sliding_window + n_tokens - 1.
 ///
 /// query and output F32 [n_tokens, n_heads, head_dim]; k_cache and v_cache F32 or both F16 [n_kv_heads, kv_capacity,
-/// head_dim]; positions U32 [n_tokens], ascending by one. Softmax and sums in f32: relative L2 error at most 1e-5
-/// against float64 on the cache's values. A query that sees nothing gives zeros.
+/// head_dim]; positions U32 [n_tokens], ascending by one (in the host's sight: checked). Softmax and sums in f32:
+/// relative L2 error at most 1e-5 against float64 on the cache's values. A query that sees nothing gives zeros.
 Result<void> attention(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                        const MlxBuffer& query, const MlxBuffer& k_cache, const MlxBuffer& v_cache,
                        const MlxBuffer& positions, MlxBuffer& output, const AttentionParams& params);

@@ -1,4 +1,4 @@
-// Element by element, all F32. `output` may be any of the inputs.
+// Element by element, all F32. `output` may be any input of its own size, the same view; otherwise they share no byte.
 #pragma once
 
 #include <cstdint>

@@ -1,12 +1,13 @@
 // y = x W^T over weights of any GGML format, dense and routed to experts.
 //
 // Weights are rows of blocks, [n, k / block] as in a GGUF file, in a U8 buffer (or, for F32, F16 and BF16 weights, in a
-// buffer of that dtype). Activations and results are F32. Rows of the result do not depend on which other rows share
-// the call, for the same kernel. Accuracy: see Precision.
+// buffer of that dtype). A view of weights starts where blocks may: at an even byte (F32: a multiple of 4), on GPUs at
+// a multiple of 16. Activations and results are F32. Rows of the result do not depend on which other rows share the
+// call, for the same kernel. Accuracy: see Precision.
 //
 // Errors of all: InvalidArgument for a zero extent, k that is not a multiple of the block, buffers of another dtype,
-// too small, of another device, read-only output, or an output that overlaps an input; UnsupportedDtype for a type
-// outside weight_formats(); KernelNotFound where the device has no kernel for it.
+// too small, misaligned, of another device, read-only output, or an output that overlaps an input; UnsupportedDtype for
+// a type outside weight_formats(); KernelNotFound where the device has no kernel for it. A failed call records nothing.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@
 
 namespace mlx_native {
 
-/// Up to this many rows a product is made by mat-vec kernels, above it by mat-mat kernels.
+/// Up to this many rows a product is made by mat-vec kernels, above it by mat-mat kernels, where the device has both.
+/// KernelRegistry::force overrules it.
 inline constexpr std::uint32_t MM_ROUTING_THRESHOLD = 8;
 /// The same for tokens of expert-routed products.
 inline constexpr std::uint32_t MM_ID_ROUTING_THRESHOLD = 32;
@@ -38,7 +40,7 @@ Result<void> quantized_matmul_ggml(CommandEncoder& encoder, const KernelRegistry
                                    const MlxBuffer& input, const MlxBuffer& weight, MlxBuffer& output,
                                    const GgmlQuantizedMatmulParams& params);
 
-/// As quantized_matmul_ggml, by a mat-mat kernel for any m.
+/// As quantized_matmul_ggml, but for any m by a mat-mat kernel where the device has one.
 Result<void> dispatch_mm_for_test(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                                   const MlxBuffer& input, const MlxBuffer& weight, MlxBuffer& output,
                                   const GgmlQuantizedMatmulParams& params);
@@ -49,18 +51,19 @@ struct GgmlQuantizedMatmulIdParams {
   std::uint32_t n;
   std::uint32_t k;
   std::uint32_t n_experts;
-  std::uint64_t expert_stride;  ///< bytes from one expert's weights to the next one's
+  std::uint64_t expert_stride;  ///< bytes from one expert's weights to the next one's, at least those of one
   GgmlType ggml_type;
   Precision precision = Precision::Auto;
 };
 
 /// output[t * top_k + s, :] = input[t, :] * weight[ids[t * top_k + s]]^T with ids U32. An id >= n_experts is
-/// InvalidArgument where the host wrote the ids; where a command computes them, it gives a row of NaN.
+/// InvalidArgument where the host wrote the ids; where a command computes them, or the host changes them after this
+/// call, it gives a row of NaN. After the last expert no padding up to the stride is needed.
 Result<void> quantized_matmul_id_ggml(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                                       const MlxBuffer& input, const MlxBuffer& weight, const MlxBuffer& ids,
                                       MlxBuffer& output, const GgmlQuantizedMatmulIdParams& params);
 
-/// As quantized_matmul_id_ggml, by a mat-mat kernel for any number of tokens.
+/// As quantized_matmul_id_ggml, but for any number of tokens by a mat-mat kernel where the device has one.
 Result<void> dispatch_id_mm_for_test(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                                      const MlxBuffer& input, const MlxBuffer& weight, const MlxBuffer& ids,
                                      MlxBuffer& output, const GgmlQuantizedMatmulIdParams& params);

@@ -18,8 +18,9 @@ struct MoeSoftmaxTopkParams {
 };
 
 /// Softmax over each token's logits F32 [n_tokens, n_experts]; the top_k largest in descending order, of equals the
-/// lowest expert first, to ids U32 and weights F32 [n_tokens, top_k]. A row with a NaN gives ids of UINT32_MAX and NaN
-/// weights.
+/// lowest expert first, to ids U32 and weights F32 [n_tokens, top_k]. A row with a NaN or
+/// +infinite logit, or without a finite one, gives ids of UINT32_MAX and NaN weights. Relative error of a weight at
+/// most 1e-6.
 Result<void> moe_softmax_topk(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                               const MlxBuffer& logits, MlxBuffer& ids, MlxBuffer& weights,
                               const MoeSoftmaxTopkParams& params);

@@ -22,8 +22,8 @@ struct RopeParams {
   std::uint32_t rope_dim;  ///< even, <= head_dim; values beyond it (Neox: outside the pairs) are copied
   float theta;             ///< base of the frequencies, > 0
   RopePairing pairing = RopePairing::Neox;
-  /// Neox: distance of a pair. 0: rope_dim / 2, as ggml and the model authors have it; the reference system uses
-  /// head_dim / 2.
+  /// Neox: distance of a pair, rope_dim / 2 to head_dim - rope_dim / 2. 0: rope_dim / 2, as ggml and the model authors
+  /// have it; the reference system uses head_dim / 2. Adjacent: 0.
   std::uint32_t pair_split = 0;
   /// Every position is multiplied by it (linear scaling), > 0.
   float freq_scale = 1.0f;
