@@ -6,7 +6,7 @@
 #include "mlx_native/buffer.h"
 #include "mlx_native/device.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Reuses buffers by size class (the next power of two, at least 256 bytes). Meant for activations; weights should be
 /// allocated exactly. Safe from many threads. Reused memory keeps its old contents.

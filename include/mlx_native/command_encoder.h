@@ -11,7 +11,7 @@
 #include "mlx_native/error.h"
 #include "mlx_native/kernel_registry.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 namespace detail {
 class Commands;

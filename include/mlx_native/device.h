@@ -11,7 +11,7 @@
 #include "mlx_native/dtype.h"
 #include "mlx_native/error.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 class CommandEncoder;
 

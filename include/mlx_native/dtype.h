@@ -6,7 +6,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Element type of a buffer. Quantized blocks travel as U8.
 enum class DType { F32, F16, BF16, U8, U16, U32, I32, I8, I16, I64, U64, F64 };

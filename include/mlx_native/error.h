@@ -4,7 +4,7 @@
 #include <string_view>
 #include <tl/expected.hpp>
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// What went wrong. The names are those of the reference system.
 enum class ErrorKind {

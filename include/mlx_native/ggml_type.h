@@ -6,7 +6,7 @@
 #include <span>
 #include <string_view>
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Every type that ggml numbers, as in GGUF files. weight_formats() are those that this library computes with. A number
 /// without a name here may still stand in a file: the file opens, the tensor is listed, and only its use is an

@@ -18,7 +18,7 @@
 #include "mlx_native/error.h"
 #include "mlx_native/ggml_type.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 namespace detail {
 struct GgufAccess;

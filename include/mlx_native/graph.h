@@ -6,7 +6,7 @@
 #include "mlx_native/command_encoder.h"
 #include "mlx_native/device.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 namespace detail {
 class RecordedCommands;

@@ -12,7 +12,7 @@
 #include "mlx_native/device.h"
 #include "mlx_native/error.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 namespace detail {
 struct Kernel;

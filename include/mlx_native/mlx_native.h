@@ -26,3 +26,4 @@
 #include "mlx_native/ops/sampling.h"
 #include "mlx_native/quantize.h"
 #include "mlx_native/safetensors.h"
+#include "mlx_native/version.h"

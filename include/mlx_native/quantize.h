@@ -7,7 +7,7 @@
 #include "mlx_native/error.h"
 #include "mlx_native/ggml_type.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Decodes whole blocks to f32, exactly as ggml does (same operations in the same order). Any byte pattern gives
 /// floats. InvalidArgument where `blocks` is not a whole number of blocks; UnsupportedDtype for a type outside

@@ -10,7 +10,7 @@
 #include "mlx_native/models/model.h"
 #include "mlx_native/ops/sampling.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 struct GenerateOptions {
   std::uint32_t max_tokens = 128;

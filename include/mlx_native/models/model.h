@@ -14,7 +14,7 @@
 #include "mlx_native/kernel_registry.h"
 #include "mlx_native/ops/precision.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// The shape of a transformer, as its file describes it.
 struct ModelConfig {

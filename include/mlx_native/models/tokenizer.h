@@ -11,7 +11,7 @@
 #include "mlx_native/error.h"
 #include "mlx_native/gguf.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// What a token is, numbered as in `tokenizer.ggml.token_type`.
 enum class TokenKind : std::uint8_t {

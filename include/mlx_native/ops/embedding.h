@@ -9,7 +9,7 @@
 #include "mlx_native/ggml_type.h"
 #include "mlx_native/kernel_registry.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 struct EmbeddingParams {
   std::uint32_t n_tokens;

@@ -7,7 +7,7 @@
 #include "mlx_native/device.h"
 #include "mlx_native/kernel_registry.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 struct KvCacheWriteParams {
   std::uint32_t n_tokens;

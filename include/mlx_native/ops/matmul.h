@@ -19,7 +19,7 @@
 #include "mlx_native/kernel_registry.h"
 #include "mlx_native/ops/precision.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Up to this many rows a product is made by mat-vec kernels, above it by mat-mat kernels, where the device has both.
 /// KernelRegistry::force overrules it.

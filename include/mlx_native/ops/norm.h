@@ -7,7 +7,7 @@
 #include "mlx_native/device.h"
 #include "mlx_native/kernel_registry.h"
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 struct RmsNormParams {
   std::uint32_t rows;  ///< tokens, or tokens * heads for a norm per head

@@ -1,6 +1,6 @@
 #pragma once
 
-namespace mlx_native {
+namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Bound on E, the relative L2 error of a product against a float64 product of the exactly decoded weights and the f32
 /// activations.
