@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "mlx_native/mlx_native.h"
+
+namespace mlx_native::test {
+
+using Ids = std::vector<std::uint32_t>;
+
+inline MlxDevice cpu(std::uint32_t threads = 0) {
+  return MlxDevice::create(Backend::Cpu, {.threads = threads}).value();
+}
+
+inline GgufFile embedded_model(const std::string& name) {
+  return GgufFile::open(std::string(MLXN_SOURCE_DIR) + "/share/models/" + name + ".q4_k_m.gguf").value();
+}
+
+template <class Expected>
+double relative_l2(std::span<const float> actual, const Expected& expected) {
+  double error = 0, norm = 0;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const double want = static_cast<double>(expected[i]), difference = actual[i] - want;
+    error += difference * difference;
+    norm += want * want;
+  }
+  return actual.size() == std::size(expected) ? std::sqrt(error / norm) : INFINITY;
+}
+
+inline std::vector<float> values(const Result<MlxBuffer>& buffer) {
+  const auto floats = buffer.value().as_slice<float>().value();
+  return {floats.begin(), floats.end()};
+}
+
+}  // namespace mlx_native::test
