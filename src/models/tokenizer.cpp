@@ -108,15 +108,15 @@ Result<Tokenizer> Tokenizer::create(Vocabulary vocabulary) {
   vocabulary.ends.erase(std::ranges::unique(vocabulary.ends).begin(), vocabulary.ends.end());
 
   MLXN_ASSIGN(std::vector<std::string> bytes, token_bytes(vocabulary, kinds));
-  const auto index_of = [&](auto... wanted) {
+  const auto index_of = [&](std::initializer_list<TokenKind> wanted) {
     std::vector<std::uint32_t> ids;
     for (std::uint32_t id = 0; id < n; ++id)
-      if (((kinds[id] == wanted) || ...)) ids.push_back(id);
+      if (std::ranges::find(wanted, kinds[id]) != wanted.end()) ids.push_back(id);
     return TokenIndex(bytes, ids);
   };
-  TokenIndex normal = index_of(TokenKind::Normal);
-  TokenIndex special = index_of(TokenKind::Control, TokenKind::UserDefined);
-  TokenIndex user_defined = index_of(TokenKind::UserDefined);
+  TokenIndex normal = index_of({TokenKind::Normal});
+  TokenIndex special = index_of({TokenKind::Control, TokenKind::UserDefined});
+  TokenIndex user_defined = index_of({TokenKind::UserDefined});
   for (const TokenIndex* index : {&normal, &special})
     if (const auto twins = index->repeated())
       return malformed("tokens {} and {} are the same, \"{}\"", (*twins)[0], (*twins)[1],
