@@ -79,7 +79,7 @@ def breaches(path):
         if not match:
             continue
         target = match.group(1)
-        if "/" not in target and room != "tools":
+        if "/" not in target and path.parts[0] == "src":
             yield number, f'"{target}": write the path from src/'
         elif "/" in target and target.split("/")[0] not in allowed and target not in allowed:
             yield number, f'{room}/ must not include "{target}"'
