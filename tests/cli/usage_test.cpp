@@ -1,0 +1,94 @@
+// Exit codes and messages: 0 success, 1 bad input, 2 wrong usage; one line on stderr for both.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "cli/process.h"
+
+namespace mlx_native::test {
+namespace {
+
+using testing::HasSubstr;
+
+void expect_failure(const Outcome& outcome, int code, const std::string& context) {
+  EXPECT_EQ(outcome.code, code) << context << "\n" << outcome.err;
+  EXPECT_EQ(outcome.error_lines(), 1u) << context << "\n" << outcome.err;
+  EXPECT_TRUE(outcome.err.starts_with("mlxn")) << outcome.err;
+  EXPECT_EQ(outcome.err.find('\x1b'), std::string::npos) << outcome.err;
+  EXPECT_EQ(outcome.out, "") << context;
+}
+
+std::string joined(const std::vector<std::string>& arguments) {
+  std::string text;
+  for (const auto& argument : arguments) text += argument + " ";
+  return text;
+}
+
+TEST(CliUsage, HelpAndVersion) {
+  const auto help = mlxn({"--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const char* command : {"devices", "inspect", "quantize"}) {
+    EXPECT_THAT(help.out, HasSubstr(command));
+    const auto own = mlxn({command, "-h"});
+    EXPECT_EQ(own.code, 0);
+    EXPECT_THAT(own.out, HasSubstr(std::string("mlxn ") + command));
+    EXPECT_EQ(own.err, "");
+  }
+  EXPECT_THAT(mlxn({"--version"}).out, testing::MatchesRegex("mlxn [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST(CliUsage, WrongUsageIsTwo) {
+  const std::string model = dense_model();
+  const std::vector<std::vector<std::string>> cases = {
+      {},
+      {"dance"},
+      {"--dance"},
+      {"devices", "extra"},
+      {"inspect"},
+      {"inspect", model, "extra"},
+      {"inspect", model, "--no-such"},
+      {"quantize", model},
+      {"quantize", model, "x.gguf", "q9_z"},
+      {"quantize", model, "x.gguf", ""},
+      {"quantize", model, "x.gguf", "q8_0", "-t", "-1"},
+      {"quantize", model, "x.gguf", "q8_0", "-t", ""},
+      {"quantize", model, "x.gguf", "q8_0", "-t", "1e3"},
+      {"quantize", model, "x.gguf", "q8_0", "-t", "0x4"},
+      {"quantize", model, "x.gguf", "q8_0", "-t", "nan"},
+      {"quantize", model, "x.gguf", "q8_0", "-t", "99999999999999999999"},
+      {"quantize", model, "x.gguf", "q8_0", "-t", "2", "-t", "3"},
+      {"quantize", model, "x.gguf", "q8_0", "-t"},
+  };
+  for (const auto& arguments : cases) expect_failure(mlxn(arguments), 2, joined(arguments));
+}
+
+TEST(CliUsage, WhatIsNoModelIsOne) {
+  const TempDir dir;
+  const std::string fifo = (dir / "fifo").string(), empty = (dir / "empty").string(), text = (dir / "text").string();
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  write_file(empty, {});
+  write_file(text, std::vector<std::uint8_t>(100, 'x'));
+  const auto whole = read_file(dense_model());
+  const std::string cut = (dir / "cut.gguf").string();
+  write_file(cut, std::span(whole).first(whole.size() / 2));
+  const std::string evil = (dir / "\x1b[31mevil\n.gguf").string();
+  for (const std::string& path : {fifo, empty, text, cut, evil, (dir / "absent").string(), (dir / "").string(),
+                                  std::string("/dev/zero"), std::string("/dev/null"), std::string("")}) {
+    for (const auto& arguments :
+         std::vector<std::vector<std::string>>{{"inspect", path}, {"quantize", path, (dir / "o").string(), "q8_0"}})
+      expect_failure(mlxn(arguments), 1, joined(arguments));
+  }
+  EXPECT_FALSE(std::filesystem::exists(dir / "o"));
+}
+
+TEST(CliUsage, FullDiskIsOne) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{
+           {"devices"}, {"devices", "--json"}, {"inspect", dense_model()}, {"inspect", dense_model(), "--json"}}) {
+    const auto outcome = mlxn(arguments, "/dev/full");
+    expect_failure(outcome, 1, joined(arguments));
+    EXPECT_THAT(outcome.err, HasSubstr("No space left"));
+  }
+}
+
+}  // namespace
+}  // namespace mlx_native::test

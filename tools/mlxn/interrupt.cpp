@@ -1,0 +1,26 @@
+#include "interrupt.h"
+
+#include <csignal>
+
+namespace mlxn {
+
+namespace {
+
+volatile std::sig_atomic_t requested_signal = 0;
+
+extern "C" void remember(int signal) { requested_signal = signal; }
+
+}  // namespace
+
+Interrupt::Interrupt() {
+  struct sigaction action = {};
+  action.sa_handler = remember;
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+bool Interrupt::requested() const { return requested_signal != 0; }
+
+}  // namespace mlxn

@@ -1,0 +1,13 @@
+#pragma once
+
+namespace mlxn {
+
+/// From its construction to the end of the process, SIGINT (Ctrl-C) and SIGTERM set a flag for the work to end by
+/// itself; a second one ends the process at once.
+class Interrupt {
+ public:
+  Interrupt();
+  bool requested() const;
+};
+
+}  // namespace mlxn

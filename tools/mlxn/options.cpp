@@ -1,0 +1,92 @@
+#include "options.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+#include <string_view>
+#include <type_traits>
+
+#include "command.h"
+#include "text.h"
+
+namespace mlxn {
+
+namespace {
+
+using mlx_native::Backend;
+
+template <class T>
+T parse(const std::string& option, std::string_view text, T low, T high) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  bool ok = error == std::errc() && end == text.data() + text.size() && value >= low && value <= high;
+  if constexpr (std::is_floating_point_v<T>) ok = ok && std::isfinite(value);
+  if (ok) return value;
+  constexpr const char* kind = std::is_floating_point_v<T> ? "number" : "whole number";
+  throw CLI::ValidationError(option, fmt::format("needs a {} from {} to {}, not \"{}\"", kind, low, high, text));
+}
+
+template <class T>
+CLI::Option* add(CLI::App& app, const std::string& flags, T& value, T low, T high, const std::string& help) {
+  const std::string option = flags.substr(0, flags.find(','));
+  auto* added = app.add_option_function<std::string>(
+      flags, [=, &value](const std::string& text) { value = parse(option, text, low, high); }, help);
+  return added->type_name("N")->default_str(fmt::format("{}", value));
+}
+
+}  // namespace
+
+CLI::Option* add_number(CLI::App& app, const std::string& flags, std::uint32_t& value, std::uint32_t low,
+                        std::uint32_t high, const std::string& help) {
+  return add(app, flags, value, low, high, help);
+}
+CLI::Option* add_number(CLI::App& app, const std::string& flags, std::uint64_t& value, std::uint64_t low,
+                        std::uint64_t high, const std::string& help) {
+  return add(app, flags, value, low, high, help);
+}
+CLI::Option* add_number(CLI::App& app, const std::string& flags, std::int64_t& value, std::int64_t low,
+                        std::int64_t high, const std::string& help) {
+  return add(app, flags, value, low, high, help);
+}
+CLI::Option* add_number(CLI::App& app, const std::string& flags, float& value, float low, float high,
+                        const std::string& help) {
+  return add(app, flags, value, low, high, help);
+}
+
+CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
+                         std::uint32_t high, const std::string& help) {
+  const std::string option = flags.substr(0, flags.find(','));
+  const auto take = [=, &values](const std::string& text) {
+    values.clear();
+    std::string_view rest = text;
+    for (;;) {
+      const std::size_t comma = rest.find(',');
+      values.push_back(parse(option, rest.substr(0, comma), low, high));
+      if (comma == std::string_view::npos) return;
+      rest.remove_prefix(comma + 1);
+    }
+  };
+  return app.add_option_function<std::string>(flags, take, help)
+      ->type_name("N,N,...")
+      ->default_str(fmt::format("{}", fmt::join(values, ",")));
+}
+
+void DeviceChoice::add_to(CLI::App& app) {
+  add_number(app, "-t,--threads", threads, 0, kMaxThreads, "threads of the CPU; 0: one per physical core");
+  const auto take = [this](const std::string& name) {
+    for (const Backend known : {Backend::Cpu, Backend::Cuda, Backend::Metal, Backend::Emulator})
+      if (name == mlx_native::backend_name(known)) backend = known;
+    if (!backend) throw CLI::ValidationError("--backend", fmt::format("needs cpu, cuda or metal, not \"{}\"", name));
+  };
+  app.add_option_function<std::string>("--backend", take, "cpu, cuda or metal")->type_name("NAME")->default_str("best");
+}
+
+mlx_native::MlxDevice DeviceChoice::create() const {
+  // The best backend, or the one that MLX_NATIVE_BACKEND names, is the library's choice; it takes no options.
+  if (!backend && threads == 0) return must(mlx_native::MlxDevice::create());
+  const Backend chosen = backend ? *backend : must(mlx_native::MlxDevice::create()).backend();
+  return must(mlx_native::MlxDevice::create(chosen, {.threads = threads}));
+}
+
+}  // namespace mlxn

@@ -1,0 +1,38 @@
+// Which type every tensor of a model gets: one type for all weights, or a mix of several.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mlx_native/ggml_type.h"
+#include "mlx_native/gguf.h"
+
+namespace mlxn {
+
+struct Recipe {
+  std::string name;             ///< as on the command line: "q4_k_m"
+  mlx_native::GgmlType base;    ///< of the weights that no rule names
+  std::uint32_t file_type;      ///< value of general.file_type
+  bool more_bits_where_needed;  ///< the rules of llama.cpp's ..._M mixes
+};
+
+/// Case ignored.
+std::optional<Recipe> find_recipe(std::string_view name);
+std::vector<std::string> recipe_names();
+
+struct PlannedTensor {
+  const mlx_native::TensorInfo* source;
+  mlx_native::GgmlType type;
+  /// What the recipe asked for, where rows of this length cannot be cut into its blocks.
+  std::optional<mlx_native::GgmlType> wanted;
+};
+
+/// What becomes of every tensor, in file order. As they are stay: tensors of one dimension, norms, the router of
+/// experts, and everything that is not a weight matrix. Where a row is not a multiple of the type's block: q8_0, and
+/// where it is not a multiple of that block either: f16.
+std::vector<PlannedTensor> plan(const mlx_native::GgufFile& file, const Recipe& recipe);
+
+}  // namespace mlxn
