@@ -26,9 +26,9 @@ ROOMS = {
     "files": ["core", "formats", "runtime"],
     "ops": ["core", "formats", "args", "runtime"],
     "cpu": ["core", "formats", "args", "runtime"],
-    "gpu": ["core", "formats", "args"],
+    "gpu": ["core", "formats", "args", "runtime"],
     "cuda": ["core", "formats", "args", "runtime", "gpu"],
-    "emulator": ["core", "formats", "args", "runtime", "gpu", "cpu/thread_pool.h"],
+    "emulator": ["core", "formats", "args", "runtime", "gpu", "cpu/topology.h"],
     # How to write an error and multiply sizes is shared; what there is to compute with comes from the public API alone.
     "models": ["core/error.h", "core/checked.h"],
     "tools": [],

@@ -6,6 +6,7 @@
 //   K_GLOBAL  K_SHARED  K_CONST   address space of a pointer's target
 //   K_TABLE   a constant table at namespace scope
 //   K_STATIC  a constant of a struct
+//   K_UNROLL  before a loop of constant length whose arrays must live in registers
 #pragma once
 
 #if defined(__METAL_VERSION__)
@@ -16,6 +17,7 @@
 #define K_CONST constant
 #define K_TABLE constant constexpr
 #define K_STATIC static constant constexpr
+#define K_UNROLL _Pragma("unroll")
 #elif defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -27,6 +29,7 @@
 #define K_CONST
 #define K_TABLE static __device__ constexpr
 #define K_STATIC static constexpr
+#define K_UNROLL _Pragma("unroll")
 #else
 #include <bit>
 #include <cstdint>
@@ -36,6 +39,7 @@
 #define K_CONST
 #define K_TABLE inline constexpr
 #define K_STATIC static constexpr
+#define K_UNROLL
 #endif
 
 namespace mlx_native {
@@ -45,6 +49,8 @@ using namespace metal;
 K_FN float bits_to_float(uint32_t bits) { return as_type<float>(bits); }
 K_FN uint32_t float_to_bits(float value) { return as_type<uint32_t>(value); }
 K_FN float half_to_float(uint16_t bits) { return float(as_type<half>(bits)); }
+K_FN float multiply_add(float a, float b, float c) { return fma(a, b, c); }
+K_FN float square_root(float x) { return precise::sqrt(x); }
 #else
 using std::int16_t;
 using std::int32_t;
@@ -65,6 +71,8 @@ K_FN uint32_t float_to_bits(float value) {
   return bits;
 }
 K_FN float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+K_FN float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+K_FN float square_root(float x) { return sqrtf(x); }
 #else
 K_FN float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
 K_FN uint32_t float_to_bits(float value) { return std::bit_cast<uint32_t>(value); }
@@ -75,8 +83,12 @@ K_FN float half_to_float(uint16_t bits) {
   // 2^112 moves the exponent bias from 15 to 127; the multiplication also normalises subnormals.
   return bits_to_float(sign | float_to_bits(bits_to_float(magnitude << 13) * 0x1p112f));
 }
+K_FN float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+K_FN float square_root(float x) { return __builtin_sqrtf(x); }
 #endif
 #endif
+
+// multiply_add(a, b, c) is a * b + c, rounded once; square_root is correctly rounded. No compiler may fuse by itself.
 
 K_FN float bfloat_to_float(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
 

@@ -1,0 +1,71 @@
+// Runs kernels, group by group. Shared by all emulator devices; callers take turns.
+#pragma once
+
+#include <array>
+#include <map>
+#include <mutex>
+#include <span>
+
+#include "core/error.h"
+#include "emulator/group.h"
+
+namespace mlx_native::emulator {
+
+struct Work {
+  std::uint32_t groups, threads;
+  std::size_t scratch_bytes;
+  Body body;
+  const void* args;
+};
+
+class Executor {
+ public:
+  /// The seed of all random choices is MLX_NATIVE_EMULATOR_SEED, else 1.
+  static Executor& instance();
+  explicit Executor(std::uint64_t seed) : random_(seed) {}
+
+  std::mutex& turn() { return turn_; }
+  Random& random() { return random_; }
+
+  /// Runs all groups, in a random order. The text of the first fault, empty where there was none.
+  std::string run(const Work& work);
+
+ private:
+  Group* group_of(std::uint32_t threads, std::uint32_t parity);
+
+  std::mutex turn_;
+  Random random_;
+  std::map<std::pair<std::uint32_t, std::uint32_t>, std::unique_ptr<Group>> groups_;
+};
+
+/// Says which poisoned scratch word, if any, reached `bytes`, and where.
+std::string find_poison(std::span<const std::byte> bytes);
+
+/// What a KernelEntry of the emulator is called with.
+class Launch {
+ public:
+  explicit Launch(Executor& executor) : executor_(executor) {}
+
+  template <class Kernel>
+  void run(std::uint32_t groups, const typename Kernel::Args& args) {
+    static_assert(Kernel::kThreads % 32 == 0 && Kernel::kThreads <= 1024 && Kernel::kScratchBytes <= 32 << 10,
+                  "what every GPU of today has");
+    if (fault_.empty())
+      fault_ = executor_.run({.groups = groups,
+                              .threads = Kernel::kThreads,
+                              .scratch_bytes = Kernel::kScratchBytes,
+                              .body =
+                                  [](Thread t, const void* a, std::byte* scratch) {
+                                    Kernel::run(t, *static_cast<const typename Kernel::Args*>(a),
+                                                reinterpret_cast<float*>(scratch));
+                                  },
+                              .args = &args});
+  }
+  const std::string& fault() const { return fault_; }
+
+ private:
+  Executor& executor_;
+  std::string fault_;
+};
+
+}  // namespace mlx_native::emulator

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "args/norm.h"
+
+namespace mlx_native::gpu {
+
+/// A row per simdgroup, or, for long rows, per group; then scratch holds one float per simdgroup.
+template <bool kGroupPerRow, class Thread>
+K_FN void rms_norm(Thread t, K_CONST const RmsNormArgs& a, K_SHARED float* scratch) {
+  const uint32_t lanes = kGroupPerRow ? t.threads_in_group() : 32;
+  const uint32_t lane = kGroupPerRow ? t.thread_in_group() : t.lane();
+  const uint32_t rows_per_group = kGroupPerRow ? 1 : t.simdgroups();
+  for (uint64_t base = uint64_t(t.group()) * rows_per_group; base < a.rows;
+       base += uint64_t(t.groups()) * rows_per_group) {
+    const uint64_t row = kGroupPerRow ? base : base + t.simdgroup();
+    if (row >= a.rows) continue;
+    const K_GLOBAL float* const x = a.input + row * a.dim;
+    K_GLOBAL float* const y = a.output + row * a.dim;
+    float sum = 0.0f;
+    for (uint32_t i = lane; i < a.dim; i += lanes) sum = multiply_add(x[i], x[i], sum);
+    sum = t.simd_sum(sum);
+    if constexpr (kGroupPerRow) {
+      if (t.lane() == 0) scratch[t.simdgroup()] = sum;
+      t.barrier();
+      sum = t.simd_sum(t.lane() < t.simdgroups() ? scratch[t.lane()] : 0.0f);
+      t.barrier();
+    }
+    const float r = 1.0f / square_root(sum / float(a.dim) + a.eps);
+    for (uint32_t i = lane; i < a.dim; i += lanes) y[i] = x[i] * r * a.weight[i];
+  }
+}
+
+}  // namespace mlx_native::gpu
