@@ -44,6 +44,8 @@ class SafetensorsFile {
   std::span<const SafetensorsInfo> tensors() const;
   std::vector<std::string> tensor_names() const;
   const SafetensorsInfo* tensor_info(std::string_view name) const;
+  /// Keys of "__metadata__", in file order.
+  std::vector<std::string> metadata_keys() const;
   /// Value of a key of "__metadata__".
   std::optional<std::string> metadata(std::string_view key) const;
 

@@ -35,6 +35,12 @@ const SafetensorsInfo* SafetensorsFile::tensor_info(std::string_view name) const
   return state_->header.tensor_index.find(state_->header.tensors, name);
 }
 
+std::vector<std::string> SafetensorsFile::metadata_keys() const {
+  std::vector<std::string> keys;
+  for (const auto& entry : state_->header.metadata) keys.push_back(entry.key);
+  return keys;
+}
+
 std::optional<std::string> SafetensorsFile::metadata(std::string_view key) const {
   const auto* entry = state_->header.metadata_index.find(state_->header.metadata, key);
   return entry ? std::optional(entry->value) : std::nullopt;
