@@ -75,6 +75,35 @@ TEST(CliInspect, TableIsAbbreviatedAndAligned) {
   EXPECT_LT(outcome.out.size(), 10000u);
 }
 
+TEST(CliInspect, Safetensors) {
+  const TempDir dir;
+  const std::string header =
+      R"({"__metadata__":{"format":"pt"},"b":{"dtype":"F16","shape":[2,3],"data_offsets":[4,16]},)"
+      R"("a":{"dtype":"F32","shape":[],"data_offsets":[0,4]}})";
+  std::vector<std::uint8_t> bytes(8);
+  bytes[0] = static_cast<std::uint8_t>(header.size());
+  bytes.insert(bytes.end(), header.begin(), header.end());
+  bytes.resize(bytes.size() + 16);
+  for (const char* name : {"model.safetensors", "model"}) {  // known by its contents too
+    write_file(dir / name, bytes);
+    const auto table = mlxn({"inspect", (dir / name).string()});
+    EXPECT_EQ(table.code, 0) << table.err;
+    EXPECT_THAT(table.out, HasSubstr("[2, 3]"));
+    const auto json = mlxn({"inspect", (dir / name).string(), "--json"}).json();
+    EXPECT_EQ(json.at("format"), "safetensors");
+    EXPECT_EQ(json.at("parameters"), 7);
+    EXPECT_EQ(json.at("metadata").at("format").at("value"), "pt");
+    EXPECT_EQ(json.at("tensors")[0].at("name"), "a");
+    EXPECT_EQ(json.at("tensors")[1].at("type"), "F16");
+    EXPECT_EQ(json.at("tensors")[1].at("bytes"), 12);
+  }
+  bytes.pop_back();
+  write_file(dir / "cut.safetensors", bytes);
+  const auto cut = mlxn({"inspect", (dir / "cut.safetensors").string()});
+  EXPECT_EQ(cut.code, 1);
+  EXPECT_EQ(cut.error_lines(), 1u);
+}
+
 TEST(CliInspect, TerminalEscapesAreNeutralised) {
   const TempDir dir;
   const auto path = dir / "evil.gguf";

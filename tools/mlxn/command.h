@@ -40,6 +40,8 @@ struct Command {
 };
 
 Command add_devices(CLI::App& app);
+Command add_generate(CLI::App& app);
+Command add_perplexity(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_quantize(CLI::App& app);
 

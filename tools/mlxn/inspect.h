@@ -12,5 +12,6 @@ struct InspectOptions {
 };
 
 void inspect_gguf(const InspectOptions& options);
+void inspect_safetensors(const InspectOptions& options);
 
 }  // namespace mlxn

@@ -21,8 +21,7 @@ using mlx_native::GgufFile;
 using mlx_native::MetadataValue;
 using mlx_native::TensorInfo;
 
-constexpr std::size_t kShownValues = 6;   ///< of an array
-constexpr std::size_t kShownBytes = 100;  ///< of a string
+constexpr std::size_t kShownValues = 6;  ///< of an array
 
 template <class T>
 constexpr const char* type_name() {
@@ -35,13 +34,6 @@ constexpr const char* type_name() {
   return kNames[std::is_signed_v<T>][sizeof(T)];
 }
 
-/// At most `bytes` bytes, cut between characters.
-std::string abbreviated(const std::string& text, std::size_t bytes) {
-  if (text.size() <= bytes) return text;
-  while (bytes > 0 && (text[bytes] & 0xc0) == 0x80) --bytes;
-  return text.substr(0, bytes) + "...";
-}
-
 std::string quoted(const std::string& text) {
   std::string escaped;
   for (const char c : text) escaped += c == '"' ? "\\\"" : std::string(1, c);
@@ -52,7 +44,7 @@ std::string scalar_text(const MetadataValue::Scalar& scalar, bool full) {
   return std::visit(
       [full](const auto& value) {
         if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>)
-          return printable_line(full ? value : abbreviated(value, kShownBytes));
+          return printable_line(full ? value : abbreviated(value));
         else
           return fmt::format("{}", value);
       },

@@ -71,6 +71,12 @@ std::vector<std::size_t> widths(const Table& table) {
 std::string printable(std::string_view text) { return escape(text, false); }
 std::string printable_line(std::string_view text) { return escape(text, true); }
 
+std::string abbreviated(const std::string& text, std::size_t bytes) {
+  if (text.size() <= bytes) return text;
+  while (bytes > 0 && (text[bytes] & 0xc0) == 0x80) --bytes;
+  return text.substr(0, bytes) + "...";
+}
+
 std::size_t width(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }

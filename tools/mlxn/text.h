@@ -15,6 +15,10 @@ std::string printable(std::string_view text);
 /// The same on one line: newline and tab become \n and \t.
 std::string printable_line(std::string_view text);
 
+/// At most `bytes` bytes of `text`, cut between characters, and "..." where that is not all.
+inline constexpr std::size_t kShownBytes = 100;
+std::string abbreviated(const std::string& text, std::size_t bytes = kShownBytes);
+
 /// Columns of a terminal that `text` takes, as far as counting characters tells.
 std::size_t width(std::string_view text);
 

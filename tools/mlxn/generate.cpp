@@ -1,0 +1,209 @@
+#include "mlx_native/models/generate.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <random>
+
+#include "command.h"
+#include "interrupt.h"
+#include "options.h"
+#include "output.h"
+#include "session.h"
+#include "text.h"
+
+namespace mlxn {
+
+namespace {
+
+using mlx_native::GenerateOptions;
+using mlx_native::Generation;
+using mlx_native::Model;
+using mlx_native::StopReason;
+using mlx_native::TextStream;
+using mlx_native::Tokenizer;
+
+struct Options {
+  ModelChoice model;
+  DeviceChoice device;
+  std::optional<std::string> prompt;
+  std::optional<std::filesystem::path> prompt_file;
+  std::vector<std::uint32_t> prompt_tokens;
+  std::int64_t max_tokens = -1;
+  mlx_native::SampleParams sampling{
+      .n_vocab = 0, .repeat_penalty = 1.0f, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  CLI::Option* seed = nullptr;
+  bool ignore_eos = false;
+  bool hide_prompt = false;
+  bool json = false;
+  bool logits = false;
+};
+
+const char* stop_text(StopReason reason) {
+  switch (reason) {
+    case StopReason::MaxTokens: return "limit of -n";
+    case StopReason::StopToken: return "end of text";
+    case StopReason::ContextFull: return "context is full";
+    case StopReason::Cancelled: return "interrupted";
+  }
+  return "";
+}
+
+std::vector<std::uint32_t> prompt_of(const Options& options, const Tokenizer& tokenizer) {
+  if (!options.prompt_tokens.empty()) return options.prompt_tokens;
+  const std::string text = options.prompt ? *options.prompt : read_text(*options.prompt_file);
+  auto tokens = must(tokenizer.encode_prompt(text));
+  if (tokens.empty()) throw Failure("the prompt is empty");
+  return tokens;
+}
+
+/// Writes text as it is generated, harmless where a terminal shows it.
+class Writer {
+ public:
+  /// `prefix` stands before all else.
+  Writer(bool enabled, std::string prefix)
+      : enabled_(enabled), terminal_(output_is_terminal()), pending_(std::move(prefix)) {}
+
+  void write(std::string_view text) {
+    if (!enabled_) return;
+    pending_ += text;
+    if (!pending_.empty()) ends_line_ = pending_.back() == '\n';
+    write_output(terminal_ ? printable(pending_) : pending_, true);
+    pending_.clear();
+  }
+  void end_line() {
+    if (!ends_line_) write("\n");
+  }
+
+ private:
+  bool enabled_, terminal_;
+  std::string pending_;
+  bool ends_line_ = true;
+};
+
+struct Run {
+  Generation generation;
+  std::string text;
+};
+
+Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::uint32_t>& prompt,
+             const Options& options) {
+  GenerateOptions generate_options;
+  generate_options.max_tokens = options.max_tokens < 0 ? UINT32_MAX : static_cast<std::uint32_t>(options.max_tokens);
+  generate_options.sampling = options.sampling;
+  if (!options.ignore_eos)
+    generate_options.stop_tokens.assign(tokenizer.end_tokens().begin(), tokenizer.end_tokens().end());
+  generate_options.keep_prompt_logits = options.logits;
+
+  Run run;
+  Writer writer(!options.json, options.hide_prompt ? "" : must(tokenizer.decode(prompt)));
+  TextStream stream(tokenizer);
+  const auto add = [&](const std::string& text) {
+    run.text += text;
+    writer.write(text);
+  };
+  // No exception may cross the library, which calls this.
+  std::optional<Failure> failure;
+  generate_options.on_token = [&](std::uint32_t token) {
+    try {
+      add(stream.push(token));
+    } catch (const Failure& error) {
+      failure = error;
+    }
+    return !failure;
+  };
+  const Interrupt interrupt;
+  generate_options.keep_going = [&] { return !interrupt.requested(); };
+  run.generation = must(mlx_native::generate(model, prompt, generate_options));
+  if (failure) throw *failure;
+  add(stream.finish());
+  writer.end_line();
+  return run;
+}
+
+Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, double load_seconds, bool logits) {
+  const auto& timings = run.generation.timings;
+  Json result = {{"prompt_tokens", prompt},
+                 {"tokens", run.generation.tokens},
+                 {"text", run.text},
+                 {"timings",
+                  {{"load_ms", 1e3 * load_seconds},
+                   {"prompt_ms", 1e3 * timings.prompt_seconds},
+                   {"prompt_tokens_per_second", timings.prompt_tokens_per_second()},
+                   {"generation_ms", 1e3 * timings.generation_seconds},
+                   {"tokens_per_second", timings.tokens_per_second()}}}};
+  if (logits) result["logits"] = run.generation.prompt_logits;
+  return result;
+}
+
+void report(const Model& model, const Generation& generation, double load_seconds, const Options& options) {
+  const auto& timings = generation.timings;
+  fmt::print(stderr,
+             "prompt     {:6} tokens {:10.2f} ms {:9.2f} t/s\n"
+             "generated  {:6} tokens {:10.2f} ms {:9.2f} t/s ({})\n"
+             "{}; loaded in {:.1f} ms; seed {}\n{}\n",
+             timings.prompt_tokens, 1e3 * timings.prompt_seconds, timings.prompt_tokens_per_second(),
+             timings.generated_tokens, 1e3 * timings.generation_seconds, timings.tokens_per_second(),
+             stop_text(generation.stop), printable_line(model.device().name()), 1e3 * load_seconds,
+             options.sampling.seed, memory_text(model.memory()));
+}
+
+int run_generate(Options& options) {
+  if (options.prompt.has_value() + options.prompt_file.has_value() + !options.prompt_tokens.empty() != 1)
+    throw Misuse("give the prompt by one of -p, -f and --tokens");
+  if (options.logits && !options.json) throw Misuse("--logits needs --json");
+  if (options.seed->count() == 0) options.sampling.seed = std::random_device()();
+
+  const auto start = std::chrono::steady_clock::now();
+  const auto file = must(mlx_native::GgufFile::open(options.model.path));
+  const auto tokenizer = must(Tokenizer::load(file));
+  const auto prompt = prompt_of(options, tokenizer);
+  auto model = load_model(options.model, file, options.device.create());
+  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  const Run run = generate(model, tokenizer, prompt, options);
+  if (options.json) write_json(json_of(run, prompt, load_seconds, options.logits));
+  flush_output();
+  report(model, run.generation, load_seconds, options);
+  return run.generation.stop == StopReason::Cancelled ? kInterrupted : kSuccess;
+}
+
+}  // namespace
+
+Command add_generate(CLI::App& app) {
+  auto* command = app.add_subcommand("generate", "continue a prompt with a model");
+  const auto options = std::make_shared<Options>();
+  auto& sampling = options->sampling;
+  options->model.add_to(*command);
+  command->add_option("-p,--prompt", options->prompt, "text to continue")->type_name("TEXT");
+  command->add_option("-f,--file", options->prompt_file, "file with the text to continue; - is stdin")
+      ->type_name("FILE");
+  add_numbers(*command, "--tokens", options->prompt_tokens, 0, UINT32_MAX, "token ids to continue, instead of text");
+  add_number(*command, "-n,--predict", options->max_tokens, -1, UINT32_MAX - 1,
+             "tokens to generate at most; -1: until the text ends or the context is full");
+  add_number(*command, "-c,--ctx-size", options->model.options.context, 0, UINT32_MAX,
+             "tokens of prompt and text together; 0: as the model was trained, at most 4096");
+  options->device.add_to(*command);
+  add_number(*command, "--temp", sampling.temperature, 0, 100, "temperature; 0: always the likeliest token");
+  add_number(*command, "--top-k", sampling.top_k, 0, INT32_MAX, "draw from the K likeliest tokens; 0: from all");
+  add_number(*command, "--top-p", sampling.top_p, 1e-6f, 1, "draw from the fewest tokens that reach this probability");
+  add_number(*command, "--min-p", sampling.min_p, 0, 1,
+             "draw from tokens of at least this fraction of the likeliest one's probability");
+  add_number(*command, "--repeat-penalty", sampling.repeat_penalty, 0.01f, 100,
+             "divides the scores of the last 64 tokens; 1: off");
+  options->seed =
+      add_number(*command, "-s,--seed", sampling.seed, 0, UINT64_MAX, "seed of the draws")->default_str("random");
+  command->add_flag("--ignore-eos", options->ignore_eos, "go on behind the end of text");
+  command->add_flag("--no-display-prompt", options->hide_prompt, "print what is generated alone");
+  command->add_flag("--json", options->json, "print one object: prompt_tokens, tokens, text, timings");
+  command->add_flag("--logits", options->logits, "add the logits of the last prompt token to the object");
+  command->footer(
+      "Text goes to stdout as it comes, timings and memory to stderr at the end. Ctrl-C ends generation: what there "
+      "is\n"
+      "is printed as usual, and the exit code is 130.");
+  return {command, [options] { return run_generate(*options); }};
+}
+
+}  // namespace mlxn

@@ -1,0 +1,71 @@
+#include "session.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "command.h"
+#include "text.h"
+
+namespace mlxn {
+
+using mlx_native::DType;
+using mlx_native::GgufFile;
+using mlx_native::MlxDevice;
+using mlx_native::Model;
+
+void ModelChoice::add_to(CLI::App& app) {
+  app.add_option("-m,--model", path, "GGUF model (of a split one the first part)")->required()->type_name("FILE");
+  app.add_option("--kv", kv, "type of the KV cache: f32 or f16")
+      ->check(CLI::IsMember({"f32", "f16"}))
+      ->type_name("TYPE")
+      ->capture_default_str();
+  add_number(app, "-b,--batch-size", options.prefill_chunk, 1, 65536, "prompt tokens that are processed at once");
+}
+
+Model load_model(const ModelChoice& choice, const GgufFile& file, const MlxDevice& device) {
+  auto options = choice.options;
+  options.kv_dtype = choice.kv == "f16" ? DType::F16 : DType::F32;
+  return must(Model::load(file, device, mlx_native::KernelRegistry(), options));
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  const bool is_stdin = path == "-";
+  const auto close = [is_stdin](std::FILE* file) { return is_stdin ? 0 : std::fclose(file); };
+  const std::unique_ptr<std::FILE, decltype(close)> file(is_stdin ? stdin : std::fopen(path.c_str(), "rb"), close);
+  const auto fail = [&] { throw Failure(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno))); };
+  if (!file) fail();
+  std::string text;
+  for (;;) {
+    constexpr std::size_t kPiece = 1 << 16;
+    const std::size_t size = text.size();
+    text.resize(size + kPiece);
+    text.resize(size + std::fread(text.data() + size, 1, kPiece, file.get()));
+    if (std::ferror(file.get())) fail();
+    if (text.size() > kMaxText) throw Failure(fmt::format("{} is longer than {}", path.string(), bytes_text(kMaxText)));
+    if (std::feof(file.get())) return text;
+  }
+}
+
+std::uint64_t peak_memory() {
+  struct rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto peak = static_cast<std::uint64_t>(usage.ru_maxrss);
+#ifdef __APPLE__
+  return peak;
+#else
+  return peak * 1024;
+#endif
+}
+
+std::string memory_text(const mlx_native::ModelMemory& memory) {
+  return fmt::format("memory: weights {}, KV cache {}, activations {}, peak RSS {}", bytes_text(memory.weights),
+                     bytes_text(memory.kv_cache), bytes_text(memory.activations), bytes_text(peak_memory()));
+}
+
+}  // namespace mlxn
