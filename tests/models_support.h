@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -12,12 +13,17 @@ namespace mlx_native::test {
 
 using Ids = std::vector<std::uint32_t>;
 
-inline MlxDevice cpu(std::uint32_t threads = 0) {
-  return MlxDevice::create(Backend::Cpu, {.threads = threads}).value();
+/// The value, or a failure that shows the error.
+template <class T>
+T must(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().message);
+  return std::move(*result);
 }
 
+inline MlxDevice cpu(std::uint32_t threads = 0) { return must(MlxDevice::create(Backend::Cpu, {.threads = threads})); }
+
 inline GgufFile embedded_model(const std::string& name) {
-  return GgufFile::open(std::string(MLXN_SOURCE_DIR) + "/share/models/" + name + ".q4_k_m.gguf").value();
+  return must(GgufFile::open(std::string(MLXN_SOURCE_DIR) + "/share/models/" + name + ".q4_k_m.gguf"));
 }
 
 template <class Expected>
@@ -32,7 +38,7 @@ double relative_l2(std::span<const float> actual, const Expected& expected) {
 }
 
 inline std::vector<float> values(const Result<MlxBuffer>& buffer) {
-  const auto floats = buffer.value().as_slice<float>().value();
+  const auto floats = must(must(buffer).as_slice<float>());
   return {floats.begin(), floats.end()};
 }
 

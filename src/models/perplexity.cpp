@@ -57,6 +57,8 @@ Result<Perplexity> perplexity(Model& model, std::span<const std::uint32_t> token
   const std::uint32_t n = options.chunk, n_vocab = model.config().n_vocab;
   if (n < 4 || n > model.context())
     return invalid("perplexity: chunks of {} tokens; the model's context allows 4 to {}", n, model.context());
+  if (options.bos && *options.bos >= n_vocab)
+    return invalid("perplexity: bos {} of a vocabulary of {}", *options.bos, n_vocab);
   if (tokens.size() < n) return invalid("perplexity: {} tokens are not one whole chunk of {}", tokens.size(), n);
   for (const std::uint32_t id : tokens)
     if (id >= n_vocab) return invalid("perplexity: token {} of a vocabulary of {}", id, n_vocab);
