@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <tl/expected.hpp>
+#include <tuple>
 #include <utility>
 
 #include "core/checked.h"
@@ -105,8 +106,8 @@ Result<SafetensorsHeader> parse_safetensors(std::span<const std::uint8_t> file) 
     if (!info) return error(kParseError, "tensor {}: {}", shown(tensor.name), info.error());
     header.tensors.push_back(std::move(*info));
   }
-  std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const auto& a, const auto& b) {
-    return std::pair(a.offset, a.byte_len) < std::pair(b.offset, b.byte_len);
+  std::sort(header.tensors.begin(), header.tensors.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.offset, a.byte_len, a.name) < std::tie(b.offset, b.byte_len, b.name);
   });
   header.tensor_index = SafetensorsHeader::TensorIndex(header.tensors);
   if (const auto* twice = header.tensor_index.duplicate(header.tensors))
