@@ -56,7 +56,18 @@ TEST_P(GoldenFormat, DecodesToTheSameBits) {
   }
 }
 
-// Errors of the encoders relative to ggml's are recorded, so that `--gtest_output=xml` shows them.
+/// Error of our encoding without importance over that of ggml's that the search reaches, with a margin of half a
+/// percent.
+double reached(const std::string& name) {
+  if (name == "q4_0") return 0.957;
+  if (name == "q8_0") return 0.921;
+  if (name == "q4_K") return 0.973;
+  if (name == "q5_K") return 0.948;
+  if (name == "q6_K") return 0.934;
+  return 1.0;
+}
+
+// The ratios are recorded: `--gtest_output=xml` shows them.
 TEST_P(GoldenFormat, EncodesAtLeastAsWellAsGgml) {
   const auto original = floats_of(name_ + ".original"), theirs = floats_of(name_ + ".dequantized");
   std::mt19937 random(7);
@@ -74,7 +85,7 @@ TEST_P(GoldenFormat, EncodesAtLeastAsWellAsGgml) {
     const auto ours = dequantize(GetParam(), *blocks).value();
     const double mine = weighted_rmse(ours, original, importances[i]);
     const double peer = weighted_rmse(theirs, original, importances[i]);
-    EXPECT_LE(mine, peer) << "importance " << i;
+    EXPECT_LE(mine, i == 0 ? reached(name_) * peer : peer) << "importance " << i;
     RecordProperty("error_ratio_" + std::to_string(i), std::to_string(peer > 0 ? mine / peer : 1.0));
   }
 }

@@ -106,6 +106,12 @@ TEST_P(Quantize, SmallScalesKeepWhatTheFormatCanHold) {
   EXPECT_LT(rms(decoded, values), 2e-6 * 0.2);
 }
 
+TEST_P(Quantize, TheSmallestHalfIsNotLost) {
+  std::vector<float> values(256);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = 0x1p-24f * float(int(i % 7) - 3);
+  EXPECT_LT(rms(round_trip(values), values), 0x1p-26);
+}
+
 TEST_P(Quantize, PowersOfTwoScaleTheResult) {
   const auto values = random_values(4, 512, 0.5f);
   const auto decoded = round_trip(values);

@@ -22,7 +22,7 @@ struct SearchBlock {
   SearchBlock(const float* values, const float* importance, float limit) {
     float largest = 0, heaviest = 0;
     for (int i = 0; i < kCount; ++i) largest = std::max(largest, std::fabs(values[i]));
-    negligible = largest < 0x1p-26f;
+    negligible = largest < 0x1p-25f;
     if (negligible) return;
     unit = std::ldexp(1.0f, std::ilogb(std::min(largest, limit)));
     for (int i = 0; i < kCount; ++i) x[i] = std::clamp(values[i], -limit, limit) / unit;
