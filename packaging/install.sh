@@ -36,4 +36,4 @@ fi
 
 echo "Installing missing Debian packages:$missing"
 $root apt-get update -qq
-$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing
+$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
