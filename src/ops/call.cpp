@@ -25,6 +25,7 @@ void Call::extents(std::initializer_list<std::pair<std::string_view, std::uint64
 
 std::byte* Call::typed(std::string_view name, const MlxBuffer& buffer, Extents extents, DType dtype, bool write,
                        std::initializer_list<std::string_view> in_place) {
+  require(BufferAccess::storage(buffer) != nullptr, "{} is empty: it was moved from", name);
   require(buffer.dtype() == dtype, "{} is {}, it must be {}", name, dtype_name(buffer.dtype()), dtype_name(dtype));
   const std::size_t element = dtype_size(dtype);
   require(buffer.byte_offset() % element == 0, "{} starts at byte {}, which is not a multiple of {}", name,
@@ -123,6 +124,7 @@ const std::uint8_t* Call::read_blocks(std::string_view name, const MlxBuffer& bu
       default: return DType::U8;
     }
   }();
+  require(BufferAccess::storage(buffer) != nullptr, "{} is empty: it was moved from", name);
   require(buffer.dtype() == DType::U8 || buffer.dtype() == plain, "{} is {}, {} needs u8{}{}", name,
           dtype_name(buffer.dtype()), ggml_type_name(type), plain == DType::U8 ? "" : " or ",
           plain == DType::U8 ? "" : dtype_name(plain));
