@@ -31,7 +31,6 @@
 #define K_STATIC static constexpr
 #define K_UNROLL _Pragma("unroll")
 #else
-#include <bit>
 #include <cstdint>
 #define K_FN inline __attribute__((always_inline))
 #define K_GLOBAL
@@ -74,8 +73,8 @@ K_FN float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(b
 K_FN float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 K_FN float square_root(float x) { return sqrtf(x); }
 #else
-K_FN float bits_to_float(uint32_t bits) { return std::bit_cast<float>(bits); }
-K_FN uint32_t float_to_bits(float value) { return std::bit_cast<uint32_t>(value); }
+K_FN float bits_to_float(uint32_t bits) { return __builtin_bit_cast(float, bits); }
+K_FN uint32_t float_to_bits(float value) { return __builtin_bit_cast(uint32_t, value); }
 /// Exact, subnormals, infinities and NaN payloads included.
 K_FN float half_to_float(uint16_t bits) {
   const uint32_t sign = uint32_t(bits & 0x8000u) << 16, magnitude = bits & 0x7fffu;

@@ -114,8 +114,13 @@ Result<std::shared_ptr<Device>> create(const DeviceOptions& options) {
   constexpr std::uint32_t kMaxThreads = 1024;
   if (options.threads > kMaxThreads)
     return invalid("{} threads asked for, at most {} are possible", options.threads, kMaxThreads);
+  MLXN_ASSIGN(const std::string isa, preferred_isa());
   const std::uint32_t threads = options.threads ? options.threads : usable_cores();
-  return std::make_shared<CpuDevice>(fmt::format("{}, {} threads", cpu_name(), threads), threads);
+  try {
+    return std::make_shared<CpuDevice>(fmt::format("{}, {} threads, {}", cpu_name(), threads, isa), threads);
+  } catch (const std::exception& failure) {
+    return error(ErrorKind::BufferAllocationError, "cannot start {} threads: {}", threads, failure.what());
+  }
 }
 
 }  // namespace

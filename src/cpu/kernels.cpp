@@ -1,37 +1,78 @@
 #include "cpu/kernels.h"
 
-#include <cmath>
+#include <array>
+#include <cstdlib>
 
-#include "args/norm.h"
+#include "core/cpu_features.h"
+#include "core/error.h"
+#include "cpu/isa.h"
 
 namespace mlx_native::cpu {
 
 using detail::Kernel;
-using detail::Op;
 
 namespace {
 
-void rms_norm(const RmsNormArgs& a, Team& team) {
-  const Range rows = team.part(a.rows);
-  for (std::uint64_t row = rows.begin; row < rows.end; ++row) {
-    const float* x = a.input + row * a.dim;
-    float* y = a.output + row * a.dim;
-    float sum = 0;
-    for (std::uint32_t i = 0; i < a.dim; ++i) sum += x[i] * x[i];
-    const float r = 1.0f / std::sqrt(sum / static_cast<float>(a.dim) + a.eps);
-    for (std::uint32_t i = 0; i < a.dim; ++i) y[i] = x[i] * r * a.weight[i];
+/// From the best to the one that runs everywhere.
+constexpr std::array kIsas {
+#if defined(__x86_64__)
+  Isa{"avx512", [] { return cpu_features().avx512; }, avx512::add_rows},
+      Isa{"avx2", [] { return cpu_features().avx2; }, avx2::add_rows},
+#endif
+      Isa{"portable", [] { return true; }, portable::add_rows},
+};
+
+Result<const Isa*> choose() {
+  const char* const wanted = std::getenv("MLXN_CPU_ISA");
+  const bool any = !wanted || !*wanted;
+  std::string known;
+  for (const Isa& isa : kIsas) {
+    if (any ? isa.available() : isa.name == std::string_view(wanted)) {
+      if (isa.available()) return &isa;
+      return error(ErrorKind::DeviceNotFound, "MLXN_CPU_ISA is \"{}\", which this processor lacks", wanted);
+    }
+    known += known.empty() ? "" : ", ";
+    known += isa.name;
   }
+  return error(ErrorKind::DeviceNotFound, "MLXN_CPU_ISA is \"{}\"; known are {}", wanted, known);
+}
+
+const Result<const Isa*>& preferred() {
+  static const Result<const Isa*> isa = choose();
+  return isa;
+}
+
+void add_rows(const Isa& isa, std::vector<Kernel>& rows) {
+  struct Target {
+    const Isa& isa;
+    std::vector<Kernel>& rows;
+  } target{isa, rows};
+  const auto add = [](void* to, const KernelRow& row) {
+    const auto& [of, all] = *static_cast<Target*>(to);
+    std::string name = fmt::format("cpu.{}.{}", of.name, detail::op_name(row.op));
+    if (row.format) name += fmt::format(".{}", row.format);
+    all.push_back({.name = std::move(name),
+                   .backend = Backend::Cpu,
+                   .op = row.op,
+                   .format = row.format ? std::optional(row.type) : std::nullopt,
+                   .entry = row.entry,
+                   .scratch_bytes = row.scratch_bytes});
+  };
+  isa.add_rows({add, &target});
 }
 
 }  // namespace
 
+Result<std::string> preferred_isa() {
+  return preferred().map([](const Isa* isa) { return std::string(isa->name); });
+}
+
 std::vector<Kernel> kernels() {
   std::vector<Kernel> rows;
-  rows.push_back({.name = "cpu.portable.rms_norm",
-                  .backend = Backend::Cpu,
-                  .op = Op::RmsNorm,
-                  .format = {},
-                  .entry = entry<RmsNormArgs, rms_norm>()});
+  const Isa* const first = preferred().value_or(nullptr);
+  if (first) add_rows(*first, rows);
+  for (const Isa& isa : kIsas)
+    if (&isa != first && isa.available()) add_rows(isa, rows);
   return rows;
 }
 

@@ -1,19 +1,19 @@
-// The CPU's kernel table.
+// The CPU's kernel table: the rows of every ISA that this machine has, the best first.
 #pragma once
 
+#include <string>
 #include <vector>
 
-#include "cpu/team.h"
+#include "mlx_native/error.h"
 #include "runtime/kernel.h"
 
 namespace mlx_native::cpu {
 
-/// A KernelEntry out of a typed kernel: every worker of the team calls Run.
-template <class Args, void (*Run)(const Args&, Team&)>
-constexpr detail::KernelEntry entry() {
-  return [](const void* args, void* team) { Run(*static_cast<const Args*>(args), *static_cast<Team*>(team)); };
-}
+/// The ISA whose kernels are chosen first: the best of the machine, or the one that the environment variable
+/// MLXN_CPU_ISA names. DeviceNotFound where the machine lacks that one or nobody knows it. Decided once.
+Result<std::string> preferred_isa();
 
+/// Rows are called cpu.ISA.op[.format]. The preferred ISA comes first, then the others from the best to the portable.
 std::vector<detail::Kernel> kernels();
 
 }  // namespace mlx_native::cpu

@@ -2,40 +2,43 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
+
+#include "core/dialect.h"
 
 namespace mlx_native::cpu {
 
 class TeamState;
 
 struct Range {
-  std::uint64_t begin, end;
+  uint64_t begin, end;
 };
 
 class Team {
  public:
-  Team(TeamState& state, std::uint32_t index, std::uint32_t count) : state_(state), index_(index), count_(count) {}
+  /// Bytes of a worker's own memory. Half a typical L2.
+  static constexpr std::size_t kLocalBytes = std::size_t{512} << 10;
 
-  std::uint32_t index() const { return index_; }
-  std::uint32_t count() const { return count_; }
+  Team(TeamState& state, uint32_t index, uint32_t count);
+
+  K_FN uint32_t index() const { return index_; }
+  K_FN uint32_t count() const { return count_; }
+  /// kLocalBytes of this worker's own memory, 64-byte aligned, with any contents.
+  K_FN std::byte* local() const { return local_; }
 
   /// This worker's share of n items, in whole pieces of `grain` items: contiguous, the same in every run.
-  Range part(std::uint64_t n, std::uint64_t grain = 1) const {
-    const std::uint64_t pieces = (n + grain - 1) / grain;
-    const std::uint64_t begin = pieces * index_ / count_ * grain, end = pieces * (index_ + 1) / count_ * grain;
+  K_FN Range part(uint64_t n, uint64_t grain = 1) const {
+    const uint64_t pieces = (n + grain - 1) / grain;
+    const uint64_t begin = pieces * index_ / count_ * grain, end = pieces * (index_ + 1) / count_ * grain;
     return {begin < n ? begin : n, end < n ? end : n};
   }
 
   /// Waits until every worker is here. Every worker must call it, whatever its part.
   void barrier();
 
-  /// `bytes` of this worker's own memory, 64-byte aligned, until its next call; any contents. Null where memory ran
-  /// out.
-  std::byte* local(std::size_t bytes);
-
  private:
   TeamState& state_;
-  std::uint32_t index_, count_;
+  uint32_t index_, count_;
+  std::byte* local_;
 };
 
 }  // namespace mlx_native::cpu

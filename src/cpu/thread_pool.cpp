@@ -37,27 +37,33 @@ void TeamState::barrier() {
   }
 }
 
-std::byte* TeamState::local(std::uint32_t index, std::size_t bytes) {
-  Arena& arena = local_[index];
-  if (arena.size < bytes) {
-    const std::size_t size = (bytes + 4095) / 4096 * 4096;
-    arena.memory = {static_cast<std::byte*>(std::aligned_alloc(64, size)), [](std::byte* p) { std::free(p); }};
-    arena.size = arena.memory ? size : 0;
-  }
-  return arena.memory.get();
+TeamState::TeamState(std::uint32_t count)
+    : count_(count), local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))) {
+  if (!local_) throw std::bad_alloc();
 }
+
+void TeamState::Free::operator()(std::byte* memory) const { std::free(memory); }
+
+Team::Team(TeamState& state, std::uint32_t index, std::uint32_t count)
+    : state_(state), index_(index), count_(count), local_(state.local(index)) {}
 
 void Team::barrier() {
   if (count_ > 1) state_.barrier();
 }
-std::byte* Team::local(std::size_t bytes) { return state_.local(index_, bytes); }
 
 ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count) {
   threads_.reserve(count - 1);
-  for (std::uint32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { work(i); });
+  try {
+    for (std::uint32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { work(i); });
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stopping_.store(true, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();

@@ -15,25 +15,25 @@ namespace mlx_native::cpu {
 /// What the workers of one pool share.
 class TeamState {
  public:
-  explicit TeamState(std::uint32_t count) : count_(count), local_(count) {}
+  explicit TeamState(std::uint32_t count);
 
   void barrier();
-  std::byte* local(std::uint32_t index, std::size_t bytes);
+  std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
 
  private:
-  struct Arena {
-    std::unique_ptr<std::byte[], void (*)(std::byte*)> memory{nullptr, [](std::byte*) {}};
-    std::size_t size = 0;
+  struct Free {
+    void operator()(std::byte* memory) const;
   };
   const std::uint32_t count_;
   std::atomic<std::uint32_t> arrived_{0};
   std::atomic<std::uint32_t> phase_{0};
-  std::vector<Arena> local_;
+  std::unique_ptr<std::byte[], Free> local_;
 };
 
 /// `count` workers, the caller of run() being the first. Between runs they spin for a moment, then sleep.
 class ThreadPool {
  public:
+  /// Throws std::bad_alloc or std::system_error where memory or threads run out.
   explicit ThreadPool(std::uint32_t count);
   ~ThreadPool();
 
@@ -43,6 +43,7 @@ class ThreadPool {
 
  private:
   void work(std::uint32_t index);
+  void stop();
 
   const std::uint32_t count_;
   TeamState state_;

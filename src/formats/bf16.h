@@ -11,7 +11,10 @@ struct BF16 {
 
   using Block = uint16_t;
 
-  static K_FN float value(Block b) { return bfloat_to_float(b); }
+  template <class Bits>
+  static K_FN auto value(Bits b) {
+    return bfloat_to_float(b);
+  }
 };
 
 }  // namespace mlx_native

@@ -11,7 +11,10 @@ struct F16 {
 
   using Block = uint16_t;
 
-  static K_FN float value(Block b) { return half_to_float(b); }
+  template <class Bits>
+  static K_FN auto value(Bits b) {
+    return half_to_float(b);
+  }
 };
 
 }  // namespace mlx_native

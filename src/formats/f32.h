@@ -11,7 +11,10 @@ struct F32 {
 
   using Block = float;
 
-  static K_FN float value(Block b) { return b; }
+  template <class Bits>
+  static K_FN auto value(Bits b) {
+    return b;
+  }
 };
 
 }  // namespace mlx_native

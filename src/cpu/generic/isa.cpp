@@ -1,0 +1,17 @@
+#include "cpu/generic/rows.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+void add_rows(const RowSink& sink) {
+  add_attention_rows(sink);
+  add_elementwise_rows(sink);
+  add_moe_rows(sink);
+  add_norm_rows(sink);
+  add_position_rows(sink);
+  add_sampling_rows(sink);
+#define MLXN_FORMAT(Name, ggml_name) add_##Name##_rows(sink);
+  MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
+}
+
+}  // namespace mlx_native::cpu::MLXN_ISA

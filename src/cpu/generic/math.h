@@ -1,0 +1,65 @@
+// Elementary functions of vectors.
+#pragma once
+
+#include "cpu/simd/simd.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// Relative error below 2e-7; 0 and infinity beyond the range of floats, subnormals in between, NaN for NaN.
+K_FN Vec exp(Vec x) {
+  constexpr float kLog2E = 0x1.715476p+0f, kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
+  constexpr float kRounder = 0x1.8p23f;  // the sum keeps the integer nearest to the other summand in its low bits
+  x = x < -104.0f ? splat(-104.0f) : x;
+  x = x > 89.0f ? splat(89.0f) : x;
+  const Vec rounded = fma(x, splat(kLog2E), splat(kRounder));
+  const Vec n = rounded - kRounder;
+  const Vec r = fma(n, splat(-kLn2Low), fma(n, splat(-kLn2High), x));
+  Vec p = splat(1.0f / 5040);
+  p = fma(p, r, splat(1.0f / 720));
+  p = fma(p, r, splat(1.0f / 120));
+  p = fma(p, r, splat(1.0f / 24));
+  p = fma(p, r, splat(1.0f / 6));
+  p = fma(p, r, splat(0.5f));
+  p = fma(p, r, splat(1.0f));
+  p = fma(p, r, splat(1.0f));
+  // 2^n in two factors, as n alone may be out of the range of exponents.
+  const IntVec exponent = float_as_bits(rounded) - 0x4b400000;
+  const IntVec half = exponent >> 1;
+  return p * bits_as_float((half + 127) << 23) * bits_as_float((exponent - half + 127) << 23);
+}
+
+/// Absolute error below 2e-7, relative error below 1e-6.
+K_FN Vec tanh(Vec x) {
+  const Vec size = abs(x), e = exp(-2.0f * size);
+  const Vec large = (1.0f - e) / (1.0f + e), square = x * x;
+  Vec small = splat(-1382.0f / 155925);
+  small = fma(small, square, splat(62.0f / 2835));
+  small = fma(small, square, splat(-17.0f / 315));
+  small = fma(small, square, splat(2.0f / 15));
+  small = fma(small, square, splat(-1.0f / 3));
+  small = fma(small * square, x, x);
+  return size < 0.35f ? small : x < 0.0f ? -large : large;
+}
+
+/// Absolute error below 3e-7 (Abramowitz and Stegun, 7.1.26).
+K_FN Vec erf(Vec x) {
+  const Vec size = abs(x), t = 1.0f / fma(size, splat(0.3275911f), splat(1.0f));
+  Vec p = splat(1.061405429f);
+  p = fma(p, t, splat(-1.453152027f));
+  p = fma(p, t, splat(1.421413741f));
+  p = fma(p, t, splat(-0.284496736f));
+  p = fma(p, t, splat(0.254829592f));
+  const Vec result = 1.0f - p * t * exp(-size * size);
+  return x < 0.0f ? -result : result;
+}
+
+/// f(x) of n numbers: apply(v) for whole vectors and the rest.
+template <class Apply>
+K_FN void for_each_vector(uint64_t begin, uint64_t end, Apply&& apply) {
+  for (; begin + kLanes <= end; begin += kLanes) apply(begin, kLanes);
+  if (begin < end) apply(begin, int(end - begin));
+}
+K_FN Vec load_n(const float* p, int n) { return n == kLanes ? load(p) : load_part(p, n); }
+K_FN void store_n(float* p, Vec v, int n) { n == kLanes ? store(p, v) : store_part(p, v, n); }
+
+}  // namespace mlx_native::cpu::MLXN_ISA

@@ -1,0 +1,40 @@
+// How the kernels of an ISA enter its table.
+#pragma once
+
+#include "cpu/isa.h"
+#include "cpu/simd/simd.h"
+#include "cpu/team.h"
+#include "formats/list.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+using detail::Op;
+
+/// A KernelEntry out of a typed kernel: every worker of the team calls Run.
+template <class Args, void (*Run)(const Args&, Team&)>
+void entry(const void* args, void* team) {
+  Run(*static_cast<const Args*>(args), *static_cast<Team*>(team));
+}
+template <class Args, std::size_t (*Bytes)(const Args&)>
+std::size_t scratch(const void* args) {
+  return Bytes(*static_cast<const Args*>(args));
+}
+
+/// Adds a kernel without format.
+template <class Args, void (*Run)(const Args&, Team&)>
+void add(const RowSink& sink, Op op, std::size_t (*scratch_bytes)(const void*) = nullptr) {
+  sink.add(sink.to, {op, nullptr, GgmlType{}, entry<Args, Run>, scratch_bytes});
+}
+
+// One function per file of kernels.
+void add_attention_rows(const RowSink& sink);
+void add_elementwise_rows(const RowSink& sink);
+void add_moe_rows(const RowSink& sink);
+void add_position_rows(const RowSink& sink);
+void add_norm_rows(const RowSink& sink);
+void add_sampling_rows(const RowSink& sink);
+#define MLXN_FORMAT(Name, ggml_name) void add_##Name##_rows(const RowSink& sink);
+MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
+
+}  // namespace mlx_native::cpu::MLXN_ISA

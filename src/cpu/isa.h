@@ -1,0 +1,48 @@
+// What is compiled once per ISA (everything in cpu/generic), as the rest of the backend sees it. No standard container
+// crosses this border: an inline function of the standard library, compiled for one ISA, could be linked into the code
+// of another.
+#pragma once
+
+#include <cstddef>
+
+#include "core/dialect.h"
+#include "mlx_native/ggml_type.h"
+#include "mlx_native/ops/precision.h"
+#include "runtime/op.h"
+
+namespace mlx_native::cpu {
+
+struct KernelRow {
+  detail::Op op;
+  const char* format;  ///< ggml's name; null: the op has none
+  GgmlType type;       ///< of that format
+  detail::KernelEntry entry;
+  std::size_t (*scratch_bytes)(const void* args);  ///< null: none
+};
+
+/// Takes the rows of an ISA one by one.
+struct RowSink {
+  void (*add)(void* to, const KernelRow& row);
+  void* to;
+};
+
+/// One instruction set.
+struct Isa {
+  const char* name;
+  bool (*available)();
+  void (*add_rows)(const RowSink& sink);
+};
+
+namespace portable {
+void add_rows(const RowSink& sink);
+}
+#if defined(__x86_64__)
+namespace avx2 {
+void add_rows(const RowSink& sink);
+}
+namespace avx512 {
+void add_rows(const RowSink& sink);
+}
+#endif
+
+}  // namespace mlx_native::cpu

@@ -1,0 +1,150 @@
+// Every row of the CPU's table, of every ISA of this machine, beside plain float64 loops. What crosses backends is
+// tested in tests/conformance; here: ISAs that are not preferred, numbers of threads, independence of rows.
+#include "cpu/kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "args/matmul.h"
+#include "cpu/thread_pool.h"
+#include "mlx_native/quantize.h"
+
+namespace mlx_native::cpu {
+namespace {
+
+using detail::Kernel;
+using detail::Op;
+
+std::vector<Kernel> rows_of(Op op) {
+  std::vector<Kernel> rows = kernels();
+  std::erase_if(rows, [&](const Kernel& row) { return row.op != op; });
+  return rows;
+}
+
+/// Runs a kernel with poisoned scratch on `threads` workers.
+template <class Args>
+void run(const Kernel& kernel, Args args, std::uint32_t threads) {
+  std::vector<std::uint64_t> scratch((kernel.scratch_bytes ? kernel.scratch_bytes(&args) : 0) / 8 + 8, ~0ull);
+  args.scratch = reinterpret_cast<std::uint8_t*>(scratch.data());
+  ThreadPool pool(threads);
+  pool.run([&](Team& team) { kernel.entry(&args, &team); });
+}
+
+std::vector<float> random_floats(std::size_t n, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(n);
+  for (float& v : values) v = normal(random);
+  return values;
+}
+
+/// Weights of `n` rows of `k` values, as blocks and as what they decode to.
+struct Weights {
+  std::vector<std::uint8_t> blocks;
+  std::vector<float> values;
+
+  Weights(GgmlType type, std::size_t count, std::uint32_t seed)
+      : blocks(quantize(type, random_floats(count, seed)).value()), values(dequantize(type, blocks).value()) {}
+};
+
+double relative_error(std::span<const float> got, std::span<const double> wanted) {
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    difference += (got[i] - wanted[i]) * (got[i] - wanted[i]);
+    size += wanted[i] * wanted[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+std::vector<double> product(std::span<const float> x, std::span<const float> w, std::size_t m, std::size_t n,
+                            std::size_t k) {
+  std::vector<double> y(m * n);
+  for (std::size_t i = 0; i < m; ++i)
+    for (std::size_t j = 0; j < n; ++j)
+      for (std::size_t l = 0; l < k; ++l) y[i * n + j] += double{x[i * k + l]} * double{w[j * k + l]};
+  return y;
+}
+
+std::vector<float> multiply(const Kernel& kernel, const Weights& w, std::span<const float> x, std::uint32_t m,
+                            std::uint32_t n, std::uint32_t k, std::uint32_t threads) {
+  std::vector<float> y(std::size_t{m} * n, NAN);
+  const MatmulArgs args{w.blocks.data(), x.data(), y.data(), nullptr, w.blocks.size() / n, m, n, k};
+  run(kernel, args, threads);
+  return y;
+}
+
+class Products : public testing::TestWithParam<Op> {};
+INSTANTIATE_TEST_SUITE_P(Ops, Products, testing::Values(Op::MatVec, Op::MatMat),
+                         [](const auto& info) { return std::string(op_name(info.param)); });
+
+TEST_P(Products, AreExactOnEveryIsaAndFormat) {
+  for (const Kernel& kernel : rows_of(GetParam())) {
+    const bool plain = ggml_layout(*kernel.format)->block_values == 1;
+    for (const std::uint32_t k : plain ? std::vector{1u, 19u, 1031u} : std::vector{256u, 1280u})
+      for (const std::uint32_t m : {1u, 2u, 3u, 7u, 9u}) {
+        const std::uint32_t n = 29;
+        const Weights w(*kernel.format, std::size_t{n} * k, k);
+        const std::vector<float> x = random_floats(std::size_t{m} * k, m);
+        const std::vector<double> wanted = product(x, w.values, m, n, k);
+        const std::vector<float> y = multiply(kernel, w, x, m, n, k, 2);
+        EXPECT_LE(relative_error(y, wanted), 3e-5) << kernel.name << " m " << m << " k " << k;
+      }
+  }
+}
+
+TEST_P(Products, HaveTheSameBitsForAnyThreadsAndNeighbours) {
+  const std::uint32_t m = 8, n = 37, k = 1024;
+  for (const Kernel& kernel : rows_of(GetParam())) {
+    const Weights w(*kernel.format, std::size_t{n} * k, 1);
+    const std::vector<float> x = random_floats(std::size_t{m} * k, 2);
+    const std::vector<float> y = multiply(kernel, w, x, m, n, k, 1);
+    for (const std::uint32_t threads : {2u, 3u, 5u})
+      EXPECT_EQ(0, std::memcmp(y.data(), multiply(kernel, w, x, m, n, k, threads).data(), y.size() * sizeof(float)))
+          << kernel.name << " threads " << threads;
+    for (const std::uint32_t row : {0u, 3u, 7u}) {
+      const std::vector<float> alone = multiply(kernel, w, std::span(x).subspan(row * k, k), 1, n, k, 2);
+      EXPECT_EQ(0, std::memcmp(&y[row * n], alone.data(), n * sizeof(float))) << kernel.name << " row " << row;
+    }
+  }
+}
+
+class RoutedProducts : public testing::TestWithParam<Op> {};
+INSTANTIATE_TEST_SUITE_P(Ops, RoutedProducts, testing::Values(Op::MatVecId, Op::MatMatId),
+                         [](const auto& info) { return std::string(op_name(info.param)); });
+
+TEST_P(RoutedProducts, TakeTheirExpertsWithDuplicatesAndBadIds) {
+  const std::uint32_t experts = 5, n = 13, k = 512, top_k = 3, tokens = 11;
+  for (const Kernel& kernel : rows_of(GetParam())) {
+    const Weights w(*kernel.format, std::size_t{experts} * n * k, 3);
+    const std::vector<float> x = random_floats(std::size_t{tokens} * k, 4);
+    std::mt19937 random(5);
+    std::vector<std::uint32_t> ids(tokens * top_k);
+    for (std::uint32_t& id : ids) id = random() % 4;  // expert 4 has no rows
+    ids[3] = ids[4] = 2;
+    ids[7] = experts;
+    ids[32] = ~0u;
+    std::vector<float> y(ids.size() * n, 0);
+    const std::size_t stride = w.blocks.size() / experts;
+    run(kernel,
+        MatmulIdArgs{w.blocks.data(), x.data(), ids.data(), y.data(), nullptr, stride / n, stride, tokens, top_k, n, k,
+                     experts},
+        3);
+    for (std::size_t pair = 0; pair < ids.size(); ++pair) {
+      const std::span<const float> got = std::span(y).subspan(pair * n, n);
+      if (ids[pair] >= experts) {
+        for (const float v : got) EXPECT_TRUE(std::isnan(v)) << kernel.name << " pair " << pair;
+        continue;
+      }
+      const auto wanted =
+          product(std::span(x).subspan(pair / top_k * k, k),
+                  std::span(w.values).subspan(std::size_t{ids[pair]} * n * k, std::size_t{n} * k), 1, n, k);
+      EXPECT_LE(relative_error(got, wanted), 3e-5) << kernel.name << " pair " << pair;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mlx_native::cpu

@@ -1,0 +1,47 @@
+// AVX2, FMA and F16C.
+#pragma once
+
+#include <immintrin.h>
+
+#include "core/dialect.h"
+
+namespace mlx_native::cpu::avx2 {
+
+inline constexpr int kLanes = 8;
+using Vec = float __attribute__((vector_size(32)));
+using IntVec = int32_t __attribute__((vector_size(32)));
+using Quad = float __attribute__((vector_size(16)));
+using Codes = uint32_t __attribute__((vector_size(16)));
+using Bytes16 = uint8_t __attribute__((vector_size(16)));
+
+// 12 sums, 3 activations and a weight fill the 16 registers.
+inline constexpr int kTileRows = 3, kTileColumns = 4;
+
+/// a * b + c, rounded once.
+K_FN Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+K_FN Quad fold(Vec v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
+
+K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
+  return reinterpret_cast<Codes>(
+      _mm_shuffle_epi8(reinterpret_cast<__m128i>(table), reinterpret_cast<__m128i>(indices)));
+}
+
+struct Run {
+  Vec part[16 / kLanes];
+};
+K_FN Run to_run(Codes codes) {
+  const __m128i low = reinterpret_cast<__m128i>(codes), high = _mm_unpackhi_epi64(low, low);
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high))}};
+}
+
+K_FN Vec load_half(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+/// To nearest, ties to even.
+K_FN void store_half(uint16_t* p, Vec v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+K_FN Vec load_bfloat(const uint16_t* p) {
+  const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+}
+
+}  // namespace mlx_native::cpu::avx2

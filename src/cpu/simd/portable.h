@@ -1,0 +1,52 @@
+// Any machine: vectors of four, which the compiler maps to what there is.
+#pragma once
+
+#include "core/dialect.h"
+#include "core/f16.h"
+
+namespace mlx_native::cpu::portable {
+
+inline constexpr int kLanes = 4;
+using Vec = float __attribute__((vector_size(16)));
+using IntVec = int32_t __attribute__((vector_size(16)));
+using Quad = Vec;
+using Codes = uint32_t __attribute__((vector_size(16)));
+using Bytes16 = uint8_t __attribute__((vector_size(16)));
+
+inline constexpr int kTileRows = 2, kTileColumns = 4;
+
+/// a * b + c, rounded once or twice.
+K_FN Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+K_FN Quad fold(Vec v) { return v; }
+
+struct Run {
+  Vec part[16 / kLanes];
+};
+K_FN Run to_run(Codes codes) {
+  Run run;
+  for (int i = 0; i < 16; ++i) run.part[i / 4][i % 4] = float(codes[i / 4] >> 8 * (i % 4) & 255u);
+  return run;
+}
+
+K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
+  uint8_t from[16], at[16], to[16];
+  __builtin_memcpy(from, &table, 16);
+  __builtin_memcpy(at, &indices, 16);
+  for (int i = 0; i < 16; ++i) to[i] = from[at[i] & 15];
+  Codes result;
+  __builtin_memcpy(&result, to, 16);
+  return result;
+}
+
+K_FN Vec load_half(const uint16_t* p) {
+  return Vec{half_to_float(p[0]), half_to_float(p[1]), half_to_float(p[2]), half_to_float(p[3])};
+}
+/// To nearest, ties to even.
+K_FN void store_half(uint16_t* p, Vec v) {
+  for (int i = 0; i < 4; ++i) p[i] = float_to_half(v[i]);
+}
+K_FN Vec load_bfloat(const uint16_t* p) {
+  return Vec{bfloat_to_float(p[0]), bfloat_to_float(p[1]), bfloat_to_float(p[2]), bfloat_to_float(p[3])};
+}
+
+}  // namespace mlx_native::cpu::portable

@@ -1,0 +1,125 @@
+// A small SIMD vocabulary. Each ISA's header gives the types and what only its instructions can say; the rest is
+// written here once. A file that includes this is compiled once per ISA with MLXN_ISA set to the ISA's name, which is
+// also the namespace of everything that depends on it: no symbol of one ISA can stand in for another's.
+//
+//   Vec, IntVec   kLanes floats, 32-bit integers: native vectors, so that + - * / < & | << work on them
+//   Codes         16 unsigned bytes, four 32-bit lanes: what a format's codes() makes of a run
+//   Run           the same as numbers, in order
+#pragma once
+
+#include "core/dialect.h"
+
+#include MLXN_ISA_HEADER  // cpu/simd/ISA.h
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+K_FN Vec splat(float value) { return value - Vec{}; }
+K_FN IntVec splat_int(int32_t value) { return value - IntVec{}; }
+K_FN Vec bits_as_float(IntVec bits) { return reinterpret_cast<Vec>(bits); }
+K_FN IntVec float_as_bits(Vec value) { return reinterpret_cast<IntVec>(value); }
+K_FN IntVec to_int(Vec value) { return __builtin_convertvector(value, IntVec); }
+K_FN Vec to_float(IntVec value) { return __builtin_convertvector(value, Vec); }
+
+K_FN Vec load(const float* p) {
+  Vec v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+K_FN void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
+
+/// The first `n` < kLanes numbers, zeros behind them.
+K_FN Vec load_part(const float* p, int n) {
+  float lanes[kLanes] = {};
+  for (int i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
+}
+/// The first `n` < kLanes numbers, `rest` behind them.
+K_FN Vec load_part_or(const float* p, int n, float rest) {
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = i < n ? p[i] : rest;
+  return load(lanes);
+}
+K_FN void store_part(float* p, Vec v, int n) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+}
+K_FN Vec load_half_part(const uint16_t* p, int n) {
+  uint16_t lanes[kLanes] = {};
+  for (int i = 0; i < n; ++i) lanes[i] = p[i];
+  return load_half(lanes);
+}
+K_FN void store_half_part(uint16_t* p, Vec v, int n) {
+  uint16_t lanes[kLanes];
+  store_half(lanes, v);
+  for (int i = 0; i < n; ++i) p[i] = lanes[i];
+}
+
+/// Lane by lane, the second where the comparison fails: a NaN in `a` gives `b`.
+K_FN Vec max(Vec a, Vec b) { return a > b ? a : b; }
+K_FN Vec min(Vec a, Vec b) { return a < b ? a : b; }
+K_FN Vec abs(Vec a) { return bits_as_float(float_as_bits(a) & 0x7fffffff); }
+
+inline constexpr int kRunParts = 16 / kLanes;
+
+/// Makes 16 codes at a time: a reader as formats/format.h describes it.
+struct CodeReader {
+  K_FN Codes load(const uint8_t* run) const {
+    Codes v;
+    __builtin_memcpy(&v, run, sizeof v);
+    return v;
+  }
+  K_FN Codes spread(uint32_t bits16) const {
+    constexpr uint64_t kEveryByte = 0x0101010101010101u, kBitOfByte = 0x8040201008040201u;
+    const uint64_t both[2] = {((bits16 & 255u) * kEveryByte) & kBitOfByte, ((bits16 >> 8) * kEveryByte) & kBitOfByte};
+    Bytes16 bytes;
+    __builtin_memcpy(&bytes, both, sizeof bytes);
+    return reinterpret_cast<Codes>(bytes != 0) & 0x01010101u;
+  }
+  template <class Table>
+  K_FN Codes lookup(const Table& table, Codes indices) const {
+    Bytes16 bytes;
+    __builtin_memcpy(&bytes, &table[0], sizeof bytes);
+    return shuffle_bytes(bytes, indices);
+  }
+};
+
+/// kLanes 16-bit floats in memory. The conversions have the names by which formats call the scalar ones.
+struct Halfwords {
+  const uint16_t* at;
+};
+K_FN Vec half_to_float(Halfwords words) { return load_half(words.at); }
+K_FN Vec bfloat_to_float(Halfwords words) { return load_bfloat(words.at); }
+
+/// kLanes values of a plain format.
+template <class Format>
+K_FN Vec load_plain(const typename Format::Block* p) {
+  if constexpr (sizeof(*p) == 2)
+    return Format::value(Halfwords{p});
+  else
+    return Format::value(load(p));
+}
+
+/// The sum of all lanes: halves are added until four lanes are left, then (0 + 1) + (2 + 3).
+K_FN float sum(Vec v) {
+  const Quad q = fold(v);
+  return (q[0] + q[1]) + (q[2] + q[3]);
+}
+/// sum() of four, bit for bit.
+K_FN Quad sum4(Vec a, Vec b, Vec c, Vec d) {
+  const Quad x = fold(a), y = fold(b), z = fold(c), w = fold(d);
+  const Quad xy_low = __builtin_shufflevector(x, y, 0, 4, 1, 5), xy_high = __builtin_shufflevector(x, y, 2, 6, 3, 7);
+  const Quad zw_low = __builtin_shufflevector(z, w, 0, 4, 1, 5), zw_high = __builtin_shufflevector(z, w, 2, 6, 3, 7);
+  const Quad lane0 = __builtin_shufflevector(xy_low, zw_low, 0, 1, 4, 5);
+  const Quad lane1 = __builtin_shufflevector(xy_low, zw_low, 2, 3, 6, 7);
+  const Quad lane2 = __builtin_shufflevector(xy_high, zw_high, 0, 1, 4, 5);
+  const Quad lane3 = __builtin_shufflevector(xy_high, zw_high, 2, 3, 6, 7);
+  return (lane0 + lane1) + (lane2 + lane3);
+}
+K_FN float max_lane(Vec v) {
+  float m = v[0];
+  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+
+}  // namespace mlx_native::cpu::MLXN_ISA
