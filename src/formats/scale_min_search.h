@@ -2,6 +2,7 @@
 // 6-bit scales and mins.
 #pragma once
 
+#include "formats/format.h"
 #include "formats/search.h"
 
 namespace mlx_native {
@@ -47,9 +48,6 @@ class ScaleMinSearch {
     uint16_t d, dmin;
     int scale[8], min[8];
   };
-  struct Affine {
-    float scale, offset;  // scale >= 0 >= offset
-  };
 
   static Fit fit(const SearchBlock<256>& block) {
     Affine lines[8];
@@ -77,7 +75,7 @@ class ScaleMinSearch {
     return best;
   }
 
-  /// A line through 32 values: the best of several that clip either end, then least squares.
+  /// A line through 32 values, scale >= 0 >= offset: the best of several that clip either end, then least squares.
   static Affine best_line(const float* x, const float* w) {
     const auto [lowest, highest] = std::minmax_element(x, x + 32);
     const float low = std::min(*lowest, 0.0f), range = *highest - low;
