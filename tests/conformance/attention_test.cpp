@@ -1,0 +1,266 @@
+// kv_cache_write and attention, each alone and one after the other.
+#include "reference/attention.h"
+
+#include <numeric>
+
+#include "conformance/conformance.h"
+
+namespace mlx_native::conformance {
+namespace {
+
+std::vector<std::uint32_t> positions_from(std::uint32_t first, std::uint32_t n) {
+  std::vector<std::uint32_t> positions(n);
+  std::iota(positions.begin(), positions.end(), first);
+  return positions;
+}
+
+/// F32 or F16 contents of a cache as bytes, and the values that they hold.
+std::vector<std::uint8_t> cache_bytes(std::span<float> values, bool f16) {
+  std::vector<std::uint8_t> bytes(values.size() * (f16 ? 2 : 4));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    if (f16) {
+      const std::uint16_t half = reference::to_half(values[i]);
+      values[i] = half_to_float(half);
+      std::memcpy(&bytes[2 * i], &half, 2);
+    } else {
+      std::memcpy(&bytes[4 * i], &values[i], 4);
+    }
+  return bytes;
+}
+
+class Cache {
+ public:
+  Cache(const MlxDevice& device, std::vector<float> values, bool f16)
+      : bytes_(device, cache_bytes(values, f16), 4), f16_(f16) {
+    view_ = bytes_.view().reinterpret(f16 ? DType::F16 : DType::F32, {values.size()}).value();
+  }
+  MlxBuffer& view() { return *view_; }
+  std::vector<float> read() const {
+    const auto bytes = bytes_.read();
+    std::vector<float> values(bytes.size() / (f16_ ? 2 : 4));
+    for (std::size_t i = 0; i < values.size(); ++i)
+      if (f16_) {
+        std::uint16_t half;
+        std::memcpy(&half, &bytes[2 * i], 2);
+        values[i] = half_to_float(half);
+      } else {
+        std::memcpy(&values[i], &bytes[4 * i], 4);
+      }
+    return values;
+  }
+  void expect_guards_intact() const { bytes_.expect_guards_intact(); }
+
+ private:
+  Guarded<std::uint8_t> bytes_;
+  bool f16_;
+  std::optional<MlxBuffer> view_;
+};
+
+class OpKvCacheWrite : public OnBackend {};
+MLXN_ON_BACKENDS(OpKvCacheWrite);
+
+TEST_P(OpKvCacheWrite, WritesTheSlotsOfTheRingAndNothingElse) {
+  for_each_kernel(Op::KvCacheWrite, {}, [&](const KernelRegistry& registry, const std::string&) {
+    for (const bool f16 : {false, true})
+      for (const auto& [n_tokens, heads, dim, capacity, first] : {std::tuple{1u, 1u, 1u, 1u, 7u},
+                                                                  {1, 8, 128, 40, 39},
+                                                                  {5, 3, 80, 8, 6},
+                                                                  {8, 2, 5, 8, 1'000'003},
+                                                                  {33, 2, 64, 100, 0},
+                                                                  {3, 1, 7, 3, 4'294'967'292u}})
+        for (const MlxDevice& device : devices_of(GetParam())) {
+          SCOPED_TRACE(testing::Message() << n_tokens << " tokens from " << first << " into " << capacity);
+          Random random(n_tokens);
+          auto x = random.values(std::size_t{n_tokens} * heads * dim, Data::Outliers);
+          // Halfway between two halves, above and below the largest, and subnormal: rounding to nearest even.
+          const float special[] = {1.00048828125f, 1.00146484375f, 65519.0f, 65520.0f, -1e6f, 3e-8f, 5.9e-8f, -0.0f};
+          std::copy_n(special, std::min<std::size_t>(8, x.size()), x.begin());
+          auto want = random.values(std::size_t{heads} * capacity * dim);
+          Guarded<float> input(device, x, 8);
+          const auto positions = positions_from(first, n_tokens);
+          Guarded<std::uint32_t> where(device, positions, 4);
+          Cache cache(device, want, f16);
+          CommandEncoder encoder = device.command_encoder().value();
+          expect_ok(
+              kv_cache_write(encoder, registry, device, input.view(), where.view(), cache.view(),
+                             {.n_tokens = n_tokens, .n_kv_heads = heads, .head_dim = dim, .kv_capacity = capacity}));
+          expect_ok(encoder.commit_and_wait());
+          reference::kv_cache_write(x, positions, want, heads, capacity, dim);
+          (void)cache_bytes(want, f16);
+          ASSERT_TRUE(same_bits(cache.read(), want)) << (f16 ? "f16" : "f32");
+          cache.expect_guards_intact();
+        }
+  });
+}
+
+class OpAttention : public OnBackend {
+ protected:
+  struct Shape {
+    std::uint32_t n_tokens, n_heads, n_kv_heads, head_dim, capacity, first;
+    bool causal = true, f16 = false;
+    std::uint32_t window = 0;
+    float softcap = 0, spread = 1;
+  };
+  void expect_attended(const KernelRegistry& registry, const Shape& s) const {
+    SCOPED_TRACE(testing::Message() << s.n_tokens << " tokens from " << s.first << ", heads " << s.n_heads << "/"
+                                    << s.n_kv_heads << " of " << s.head_dim << ", capacity " << s.capacity
+                                    << (s.causal ? ", causal" : "") << (s.f16 ? ", f16" : "") << ", window " << s.window
+                                    << ", softcap " << s.softcap);
+    Random random(s.n_tokens + s.head_dim);
+    auto q = random.values(std::size_t{s.n_tokens} * s.n_heads * s.head_dim);
+    for (float& v : q) v *= s.spread;
+    auto k = random.values(std::size_t{s.n_kv_heads} * s.capacity * s.head_dim), v = random.values(k.size());
+    (void)cache_bytes(k, s.f16);
+    (void)cache_bytes(v, s.f16);
+    const auto positions = positions_from(s.first, s.n_tokens);
+    const float scale = 1 / std::sqrt(static_cast<float>(s.head_dim));
+    const auto want = reference::attention(q, k, v, positions,
+                                           {.n_heads = s.n_heads,
+                                            .n_kv_heads = s.n_kv_heads,
+                                            .head_dim = s.head_dim,
+                                            .capacity = s.capacity,
+                                            .scale = double{scale},
+                                            .causal = s.causal,
+                                            .sliding_window = s.window,
+                                            .softcap = double{s.softcap}});
+    // Slots that no query may see hold NaN.
+    const std::uint64_t last = std::uint64_t{s.first} + s.n_tokens - 1;
+    const auto hide = [&](std::vector<float>& cache) {
+      for (std::size_t h = 0; h < s.n_kv_heads; ++h)
+        for (std::uint64_t slot = last + 1; slot < s.capacity; ++slot)
+          std::fill_n(cache.begin() + static_cast<std::ptrdiff_t>((h * s.capacity + slot) * s.head_dim), s.head_dim,
+                      NAN);
+    };
+    hide(k);
+    hide(v);
+    std::vector<float> first;
+    for (const MlxDevice& device : devices_of(GetParam())) {
+      Guarded<float> query(device, q, 4), output(device, q.size(), 12);
+      Guarded<std::uint32_t> where(device, positions, 4);
+      Cache keys(device, k, s.f16), values(device, v, s.f16);
+      CommandEncoder encoder = device.command_encoder().value();
+      expect_ok(attention(encoder, registry, device, query.view(), keys.view(), values.view(), where.view(),
+                          output.view(),
+                          {.n_tokens = s.n_tokens,
+                           .n_heads = s.n_heads,
+                           .n_kv_heads = s.n_kv_heads,
+                           .head_dim = s.head_dim,
+                           .kv_capacity = s.capacity,
+                           .scale = scale,
+                           .causal = s.causal,
+                           .sliding_window = s.window,
+                           .softcap = s.softcap}));
+      expect_ok(encoder.commit_and_wait());
+      output.expect_guards_intact();
+      ASSERT_LE(relative_error(output.read(), want), 1e-5);
+      if (first.empty()) first = output.read();
+      ASSERT_TRUE(same_bits(first, output.read())) << device.parallelism() << " threads";
+    }
+  }
+};
+MLXN_ON_BACKENDS(OpAttention);
+
+TEST_P(OpAttention, AnyHeadDim) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    for (const std::uint32_t dim : {1u, 5u, 64u, 80u, 128u, 256u})
+      for (const bool f16 : {false, true}) {
+        expect_attended(registry, {1, 4, 2, dim, 40, 30, true, f16});
+        expect_attended(registry, {7, 4, 2, dim, 40, 3, true, f16});
+      }
+  });
+}
+
+TEST_P(OpAttention, DecodeAndPrefill) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    expect_attended(registry, {1, 1, 1, 64, 1, 0});
+    expect_attended(registry, {1, 8, 1, 64, 64, 0});
+    expect_attended(registry, {1, 6, 6, 64, 512, 500, true, true});
+    expect_attended(registry, {33, 8, 2, 64, 64, 0});
+    expect_attended(registry, {100, 6, 3, 32, 300, 150, true, true});
+    if (small()) return;
+    expect_attended(registry, {1, 16, 8, 128, 3000, 2999, true, true});
+    expect_attended(registry, {130, 4, 2, 128, 513, 300, true, true});
+  });
+}
+
+TEST_P(OpAttention, AllPositionsWhereNotCausal) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    expect_attended(registry, {17, 4, 4, 64, 40, 0, false});
+    expect_attended(registry, {9, 4, 2, 64, 64, 20, false, true});
+    expect_attended(registry, {9, 4, 2, 64, 64, 20, false, false, 6});
+  });
+}
+
+TEST_P(OpAttention, TheRingKeepsTheNewest) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    for (const bool f16 : {false, true}) {
+      expect_attended(registry, {1, 4, 2, 64, 16, 100, true, f16});
+      expect_attended(registry, {5, 4, 2, 64, 16, 14, true, f16});
+      expect_attended(registry, {16, 2, 2, 32, 16, 1'000'000, true, f16});
+      expect_attended(registry, {1, 2, 2, 32, 7, 4'294'967'295u, true, f16});
+    }
+    // More tokens than slots: the first queries see nothing.
+    expect_attended(registry, {20, 2, 1, 16, 12, 3});
+  });
+}
+
+TEST_P(OpAttention, SlidingWindow) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    for (const std::uint32_t window : {1u, 3u, 17u, 1000u}) {
+      expect_attended(registry, {1, 4, 2, 64, 64, 50, true, false, window});
+      expect_attended(registry, {40, 4, 2, 64, 64, 0, true, true, window});
+      expect_attended(registry, {6, 4, 2, 64, 24, 200, true, true, window});
+    }
+  });
+}
+
+TEST_P(OpAttention, SoftcapAndSharpScores) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    expect_attended(registry, {9, 4, 2, 64, 64, 20, true, false, 0, 30.0f, 20.0f});
+    expect_attended(registry, {1, 4, 2, 64, 64, 20, true, true, 0, 5.0f, 20.0f});
+    expect_attended(registry, {9, 4, 2, 64, 64, 20, true, false, 0, 0.0f, 30.0f});
+  });
+}
+
+TEST_P(OpAttention, CacheThenAttention) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    const MlxDevice device = MlxDevice::create(GetParam()).value();
+    if (!detail::RegistryAccess::has(device, Op::KvCacheWrite, {})) GTEST_SKIP() << "nothing writes the cache yet";
+    const std::uint32_t heads = 2, dim = 32, capacity = 24, n = 3;
+    Random random(9);
+    std::vector<float> keys(heads * capacity * dim), values(keys.size());
+    Cache k(device, keys, true), v(device, values, true);
+    for (std::uint32_t first = 0; first < 40; first += n) {  // past the end of the ring
+      const auto new_k = random.values(n * heads * dim), new_v = random.values(n * heads * dim);
+      const auto q = random.values(n * 4 * dim);
+      const auto positions = positions_from(first, n);
+      Guarded<float> key(device, new_k, 0), value(device, new_v, 0), query(device, q, 0), output(device, q.size(), 0);
+      Guarded<std::uint32_t> where(device, positions, 0);
+      const KvCacheWriteParams write{.n_tokens = n, .n_kv_heads = heads, .head_dim = dim, .kv_capacity = capacity};
+      CommandEncoder encoder = device.command_encoder().value();
+      expect_ok(kv_cache_write(encoder, registry, device, key.view(), where.view(), k.view(), write));
+      expect_ok(kv_cache_write(encoder, registry, device, value.view(), where.view(), v.view(), write));
+      expect_ok(attention(
+          encoder, registry, device, query.view(), k.view(), v.view(), where.view(), output.view(),
+          {.n_tokens = n, .n_heads = 4, .n_kv_heads = heads, .head_dim = dim, .kv_capacity = capacity, .scale = 0.2f}));
+      expect_ok(encoder.commit_and_wait());
+      reference::kv_cache_write(new_k, positions, keys, heads, capacity, dim);
+      reference::kv_cache_write(new_v, positions, values, heads, capacity, dim);
+      (void)cache_bytes(keys, true);
+      (void)cache_bytes(values, true);
+      const auto want = reference::attention(q, keys, values, positions,
+                                             {.n_heads = 4,
+                                              .n_kv_heads = heads,
+                                              .head_dim = dim,
+                                              .capacity = capacity,
+                                              .scale = double{0.2f},
+                                              .causal = true,
+                                              .sliding_window = 0,
+                                              .softcap = 0});
+      ASSERT_LE(relative_error(output.read(), want), 1e-5) << "at position " << first;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace mlx_native::conformance

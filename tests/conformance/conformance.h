@@ -1,0 +1,193 @@
+// One op against its reference, on every device and by every kernel of its tables.
+//
+// Inputs lie in views inside larger allocations whose other bytes are 0xff: NaN to whoever reads too far. Outputs lie
+// the same way, and every test of an op ends in a look at those bytes: nothing was written outside.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <mlx_native/mlx_native.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <numbers>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "formats/list.h"
+#include "runtime/access.h"
+
+namespace mlx_native::conformance {
+
+using detail::Op;
+
+template <class T>
+constexpr DType dtype_of() {
+  if constexpr (std::is_same_v<T, float>) return DType::F32;
+  if constexpr (std::is_same_v<T, std::uint32_t>) return DType::U32;
+  if constexpr (std::is_same_v<T, std::uint16_t>) return DType::F16;
+  return DType::U8;
+}
+
+/// A view of n elements of T that begins `offset` bytes after a 64-byte boundary, with guards of 0xff on both sides.
+template <class T>
+class Guarded {
+ public:
+  Guarded(const MlxDevice& device, std::size_t n, std::size_t offset, DType dtype = dtype_of<T>())
+      : begin_(kGuard + offset),
+        bytes_(n * sizeof(T)),
+        whole_(device.alloc_buffer(begin_ + bytes_ + kGuard, DType::U8, {begin_ + bytes_ + kGuard}).value()),
+        view_(whole_.slice_view(begin_, bytes_).value().reinterpret(dtype, {n}).value()) {
+    std::ranges::fill(whole_.as_mut_slice<std::uint8_t>().value(), std::uint8_t{0xff});
+  }
+  Guarded(const MlxDevice& device, std::span<const T> contents, std::size_t offset, DType dtype = dtype_of<T>())
+      : Guarded(device, contents.size(), offset, dtype) {
+    std::memcpy(whole_.as_mut_slice<std::uint8_t>().value().data() + begin_, contents.data(), bytes_);
+  }
+
+  MlxBuffer& view() { return view_; }
+  std::vector<T> read() const {
+    std::vector<T> values(bytes_ / sizeof(T));
+    std::memcpy(values.data(), whole_.as_slice<std::uint8_t>().value().data() + begin_, bytes_);
+    return values;
+  }
+  void poison() { std::ranges::fill(whole_.as_mut_slice<std::uint8_t>().value(), std::uint8_t{0xff}); }
+  void expect_guards_intact() const {
+    const auto all = whole_.as_slice<std::uint8_t>().value();
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (i == begin_) i += bytes_;
+      ASSERT_EQ(all[i], 0xff) << "written " << (i < begin_ ? "before" : "behind") << " the output, at byte "
+                              << static_cast<std::ptrdiff_t>(i) - static_cast<std::ptrdiff_t>(begin_) << " of "
+                              << bytes_;
+    }
+  }
+
+ private:
+  static constexpr std::size_t kGuard = 1024;
+  std::size_t begin_, bytes_;
+  MlxBuffer whole_, view_;
+};
+
+enum class Data { Normal, Outliers, Zeros, OneSided };
+inline constexpr Data kAllData[] = {Data::Normal, Data::Outliers, Data::Zeros, Data::OneSided};
+
+/// Counter-based draws: the same on every machine.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : seed_(seed) {}
+  std::uint64_t bits() { return random_bits(seed_, step_++); }
+  std::uint32_t below(std::uint64_t n) { return static_cast<std::uint32_t>(scale_bits(bits(), n)); }
+  double unit() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
+  float normal() {
+    const double r = std::sqrt(-2 * std::log(1 - unit()));
+    return static_cast<float>(r * std::cos(2 * std::numbers::pi * unit()));
+  }
+  std::vector<float> values(std::size_t n, Data kind = Data::Normal) {
+    std::vector<float> v(n);
+    for (float& x : v) {
+      x = normal();
+      if (kind == Data::Outliers && below(64) == 0) x *= 100;
+      if (kind == Data::Zeros && below(3) != 0) x = 0;
+      if (kind == Data::OneSided) x = -std::fabs(x);
+    }
+    if (kind == Data::Zeros) std::fill_n(v.begin(), n / 2, 0.0f);
+    return v;
+  }
+  std::vector<std::uint32_t> ids(std::size_t n, std::uint64_t limit) {
+    std::vector<std::uint32_t> v(n);
+    for (std::uint32_t& x : v) x = below(limit);
+    return v;
+  }
+
+ private:
+  std::uint64_t seed_, step_ = 0;
+};
+
+/// |got - want| / |want| in the L2 norm; NaN where anything is.
+inline double relative_error(std::span<const float> got, std::span<const double> want) {
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < want.size(); ++i) {
+    difference += (double{got[i]} - want[i]) * (double{got[i]} - want[i]);
+    norm += want[i] * want[i];
+  }
+  return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
+}
+
+/// Every value within `relative` of the reference's, or `absolute`.
+inline void expect_values(std::span<const float> got, std::span<const double> want, double relative, double absolute) {
+  ASSERT_EQ(got.size(), want.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    if (std::isnan(want[i]) && std::isnan(got[i])) continue;
+    ASSERT_LE(std::fabs(double{got[i]} - want[i]), std::max(absolute, relative * std::fabs(want[i])))
+        << "at " << i << " of " << got.size() << ": got " << got[i] << ", want " << want[i];
+  }
+}
+
+inline bool same_bits(std::span<const float> a, std::span<const float> b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+}
+
+inline void expect_ok(const Result<void>& result) { ASSERT_TRUE(result.has_value()) << result.error().message; }
+
+/// What blocks of a format must be aligned to on a backend, and no more.
+inline std::size_t block_alignment(Backend backend, GgmlType type) {
+  std::size_t alignment = 1;
+  with_format(type, [&]<class Format>() {
+    alignment = backend == Backend::Cpu ? alignof(typename Format::Block) : Format::kAlign;
+  });
+  return alignment;
+}
+
+inline std::vector<std::uint8_t> encoded(GgmlType type, std::span<const float> values) {
+  return quantize(type, values).value();
+}
+
+/// Devices of one backend with 1 to 4 threads; a GPU has one.
+inline std::vector<MlxDevice> devices_of(Backend backend) {
+  std::vector<MlxDevice> devices;
+  for (std::uint32_t threads = 1; threads <= (backend == Backend::Cpu ? 4 : 1); ++threads)
+    devices.push_back(MlxDevice::create(backend, {.threads = threads}).value());
+  return devices;
+}
+
+/// A suite over all backends. The emulator runs a kernel some thousand times slower than a device would: `small` says
+/// when to choose fewer shapes.
+class OnBackend : public testing::TestWithParam<Backend> {
+ protected:
+  bool small() const { return GetParam() == Backend::Emulator; }
+
+  /// Kernels of the backend for an op and format, by name.
+  static std::vector<std::string> kernels(Backend backend, Op op, std::optional<GgmlType> format = {}) {
+    std::vector<std::string> names;
+    for (const auto& kernel : detail::builtin_kernels())
+      if (kernel->backend == backend && kernel->op == op && kernel->format == format) names.push_back(kernel->name);
+    return names;
+  }
+  /// Calls run(registry, name) with each kernel forced. A GPU backend may not have the op yet; the CPU has every one.
+  void for_each_kernel(Op op, std::optional<GgmlType> format,
+                       const std::function<void(const KernelRegistry&, const std::string&)>& run) {
+    const auto names = kernels(GetParam(), op, format);
+    if (GetParam() == Backend::Cpu) {
+      EXPECT_FALSE(names.empty()) << "the CPU has no kernel for " << op_name(op);
+    }
+    for (const std::string& name : names) {
+      SCOPED_TRACE(name);
+      KernelRegistry registry;
+      ASSERT_TRUE(registry.force(name).has_value());
+      run(registry, name);
+    }
+  }
+};
+
+inline std::string backend_label(const testing::TestParamInfo<Backend>& info) {
+  return std::string(backend_name(info.param));
+}
+
+#define MLXN_ON_BACKENDS(Suite) \
+  INSTANTIATE_TEST_SUITE_P(Devices, Suite, testing::ValuesIn(available_backends()), backend_label)
+
+}  // namespace mlx_native::conformance

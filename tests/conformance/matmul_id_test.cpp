@@ -1,0 +1,232 @@
+// quantized_matmul_id_ggml and dispatch_id_mm_for_test against float64.
+#include <fmt/format.h>
+
+#include <bit>
+
+#include "args/matmul.h"
+#include "conformance/conformance.h"
+#include "reference/matmul.h"
+
+namespace mlx_native::conformance {
+namespace {
+
+struct Problem {
+  std::uint32_t n_tokens, top_k, n_experts, n, k;
+  std::uint32_t padding = 0;  // between experts, in blocks
+  Data data = Data::Normal;
+};
+
+struct Operands {
+  std::vector<float> x;
+  std::vector<std::uint8_t> w;
+  std::vector<std::uint32_t> ids;
+  std::vector<double> want;
+  std::uint64_t stride;
+};
+
+class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
+ protected:
+  Backend backend = std::get<0>(GetParam());
+  GgmlType type = std::get<1>(GetParam());
+  GgmlLayout layout = *ggml_layout(type);
+  MlxDevice device = MlxDevice::create(backend).value();
+
+  void SetUp() override {
+    if (kernels().empty() && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
+    ASSERT_FALSE(kernels().empty());
+  }
+
+  std::vector<double> product(const Problem& p, const Operands& o) const {
+    // The last expert ends without padding; decode wants whole blocks, and that is what there is.
+    const std::size_t stride = o.stride / layout.block_bytes * layout.block_values;
+    return reference::matmul_id(o.x, reference::decode(type, o.w), o.ids, p.top_k, p.n, p.k, p.n_experts, stride);
+  }
+  Operands make(const Problem& p) const {
+    Random random(p.n_tokens * 1000003ull + p.top_k * 10007 + p.n_experts * 101 + p.n);
+    Operands o;
+    o.x = random.values(std::size_t{p.n_tokens} * p.k, p.data);
+    // 16 blocks of padding keep every format's alignment.
+    o.stride = (std::uint64_t{p.n} * p.k / layout.block_values + p.padding) * layout.block_bytes;
+    const auto expert = std::size_t{p.n} * p.k;
+    for (std::uint32_t e = 0; e < p.n_experts; ++e) {
+      const auto blocks = encoded(type, random.values(expert, p.data));
+      o.w.resize(e * o.stride, 0xff);
+      o.w.insert(o.w.end(), blocks.begin(), blocks.end());
+    }
+    o.ids = random.ids(std::size_t{p.n_tokens} * p.top_k, p.n_experts);
+    o.want = product(p, o);
+    return o;
+  }
+
+  using OpFunction = decltype(&quantized_matmul_id_ggml);
+  std::vector<float> run(const MlxDevice& on, const KernelRegistry& registry, const Problem& p, const Operands& o,
+                         std::string* ran = nullptr, OpFunction op = quantized_matmul_id_ggml) const {
+    Guarded<std::uint32_t> ids(on, o.ids, 4);
+    return run_with(on, registry, p, o, ids.view(), on.command_encoder().value(), ran, op);
+  }
+  std::vector<float> run_with(const MlxDevice& on, const KernelRegistry& registry, const Problem& p, const Operands& o,
+                              const MlxBuffer& ids, CommandEncoder encoder, std::string* ran = nullptr,
+                              OpFunction op = quantized_matmul_id_ggml) const {
+    Guarded<float> input(on, o.x, 20);
+    Guarded<std::uint8_t> weight(on, o.w, block_alignment(backend, type));
+    Guarded<float> output(on, o.ids.size() * p.n, 4);
+    const auto called = op(encoder, registry, on, input.view(), weight.view(), ids, output.view(),
+                           {.n_tokens = p.n_tokens,
+                            .top_k = p.top_k,
+                            .n = p.n,
+                            .k = p.k,
+                            .n_experts = p.n_experts,
+                            .expert_stride = o.stride,
+                            .ggml_type = type,
+                            .precision = Precision::Full});
+    EXPECT_TRUE(called.has_value()) << called.error().message;
+    const auto done = encoder.commit_and_wait();
+    EXPECT_TRUE(done.has_value()) << done.error().message;
+    output.expect_guards_intact();
+    if (ran && called) *ran = encoder.dispatched_kernels().back();
+    return output.read();
+  }
+
+  std::vector<std::shared_ptr<const detail::Kernel>> kernels() const {
+    std::vector<std::shared_ptr<const detail::Kernel>> all;
+    for (const auto& kernel : detail::builtin_kernels())
+      if (kernel->backend == backend && kernel->format == type &&
+          (kernel->op == Op::MatVecId || kernel->op == Op::MatMatId))
+        all.push_back(kernel);
+    return all;
+  }
+  /// Calls check(registry) with every kernel forced that supports the problem.
+  void by_every_kernel(const Problem& p, const std::function<void(const KernelRegistry&)>& check) const {
+    for (const auto& kernel : kernels()) {
+      const MatmulIdArgs args{
+          nullptr, nullptr,    nullptr, nullptr, nullptr, p.k / layout.block_values * layout.block_bytes,
+          0,       p.n_tokens, p.top_k, p.n,     p.k,     p.n_experts};
+      if (kernel->supports && !kernel->supports(&args)) continue;
+      SCOPED_TRACE(fmt::format("{}: {} tokens, top {} of {}, n {} k {}", kernel->name, p.n_tokens, p.top_k, p.n_experts,
+                               p.n, p.k));
+      KernelRegistry registry;
+      ASSERT_TRUE(registry.force(kernel->name).has_value());
+      check(registry);
+    }
+  }
+  void expect_products(const Problem& p) const {
+    const Operands o = make(p);
+    by_every_kernel(p, [&](const KernelRegistry& registry) {
+      EXPECT_LE(relative_error(run(device, registry, p, o), o.want), 3e-5);
+    });
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, OpMatmulId,
+                         testing::Combine(testing::ValuesIn(available_backends()), testing::ValuesIn(weight_formats())),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}", backend_name(std::get<0>(info.param)),
+                                              ggml_type_name(std::get<1>(info.param)));
+                         });
+
+TEST_P(OpMatmulId, AnyTopK) {
+  const std::uint32_t step = backend == Backend::Emulator ? 8 : 1;
+  for (std::uint32_t top_k = 1; top_k <= 17; top_k += step) expect_products({5, top_k, 19, 3, 256});
+}
+
+TEST_P(OpMatmulId, AnyNumberOfExperts) {
+  for (const std::uint32_t experts : {1u, 2u, 33u, 300u}) expect_products({7, 4, experts, 2, 256});
+}
+
+TEST_P(OpMatmulId, ShapesStridesAndData) {
+  for (const Data data : kAllData) expect_products({3, 2, 4, 17, 512, 16, data});
+  if (backend == Backend::Emulator) return;
+  expect_products({MM_ID_ROUTING_THRESHOLD + 1, 8, 16, 19, 768, 16, Data::Outliers});
+  expect_products({100, 3, 5, 33, 512});
+  expect_products({1, 8, 64, 9, 2048, 32});
+}
+
+TEST_P(OpMatmulId, OneExpertMayTakeEveryRow) {
+  const Problem p{40, 4, 9, 6, 256};
+  Operands o = make(p);
+  std::ranges::fill(o.ids, 8u);
+  o.want = product(p, o);
+  by_every_kernel(
+      p, [&](const KernelRegistry& registry) { EXPECT_LE(relative_error(run(device, registry, p, o), o.want), 3e-5); });
+}
+
+TEST_P(OpMatmulId, MoreTokensThanAGridIsWide) {
+  if (backend == Backend::Emulator && type != GgmlType::Q8_0) GTEST_SKIP() << "one format is enough there";
+  expect_products({65'600, 1, 3, 1, layout.block_values});
+}
+
+TEST_P(OpMatmulId, TheThresholdDecidesBetweenTheKernels) {
+  const auto has = [&](Op op) { return detail::RegistryAccess::has(device, op, type); };
+  if (!has(Op::MatVecId) || !has(Op::MatMatId)) GTEST_SKIP() << "one kind of kernel only";
+  const KernelRegistry registry;
+  const auto op_of = [&](std::uint32_t n_tokens, OpFunction op) {
+    const Problem p{n_tokens, 2, 4, 3, 256};
+    const Operands o = make(p);
+    std::string ran;
+    EXPECT_LE(relative_error(run(device, registry, p, o, &ran, op), o.want), 3e-5);
+    return registry.get(ran, device).value()->op;
+  };
+  EXPECT_EQ(op_of(MM_ID_ROUTING_THRESHOLD, quantized_matmul_id_ggml), Op::MatVecId);
+  EXPECT_EQ(op_of(MM_ID_ROUTING_THRESHOLD + 1, quantized_matmul_id_ggml), Op::MatMatId);
+  EXPECT_EQ(op_of(1, dispatch_id_mm_for_test), Op::MatMatId);
+}
+
+TEST_P(OpMatmulId, SameBitsForAnyThreadsAndAnyBatch) {
+  const Problem p{37, 3, 6, 21, 512, 0, Data::Outliers};
+  const Operands o = make(p);
+  const auto devices = devices_of(backend);
+  by_every_kernel(p, [&](const KernelRegistry& registry) {
+    const auto all = run(devices[0], registry, p, o);
+    for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
+    Problem last = p;
+    last.n_tokens = 1;
+    const Operands row{{o.x.end() - p.k, o.x.end()}, o.w, {o.ids.end() - p.top_k, o.ids.end()}, {}, o.stride};
+    EXPECT_TRUE(same_bits(run(devices.back(), registry, last, row), std::span(all).last(std::size_t{p.top_k} * p.n)));
+  });
+}
+
+TEST_P(OpMatmulId, HostWrittenIdsOutOfRangeAreRefused) {
+  const Problem p{2, 2, 3, 4, 256};
+  Operands o = make(p);
+  o.ids[2] = 3;
+  Guarded<float> input(device, o.x, 0), output(device, 16, 0);
+  Guarded<std::uint8_t> weight(device, o.w, 0);
+  Guarded<std::uint32_t> ids(device, o.ids, 0);
+  CommandEncoder encoder = device.command_encoder().value();
+  const auto result = quantized_matmul_id_ggml(
+      encoder, {}, device, input.view(), weight.view(), ids.view(), output.view(),
+      {.n_tokens = 2, .top_k = 2, .n = 4, .k = 256, .n_experts = 3, .expert_stride = o.stride, .ggml_type = type});
+  ASSERT_FALSE(result.has_value());
+  EXPECT_EQ(result.error().kind, ErrorKind::InvalidArgument);
+  EXPECT_THAT(result.error().message, testing::HasSubstr("ids[2] is 3"));
+  EXPECT_EQ(encoder.dispatch_count(), 0u);
+}
+
+// A command computes the ids: their bits as f32 go through dequantize_ggml, which copies them.
+TEST_P(OpMatmulId, DeviceWrittenIdsOutOfRangeGiveRowsOfNan) {
+  if (!detail::RegistryAccess::has(device, Op::Dequantize, GgmlType::F32))
+    GTEST_SKIP() << "no kernel to write ids with";
+  for (const std::uint32_t n_tokens : {3u, MM_ID_ROUTING_THRESHOLD + 5}) {
+    const Problem p{n_tokens, 2, 5, 7, 256};
+    Operands o = make(p);
+    o.ids[0] = 5;
+    o.ids[3] = 0x7f000000;
+    o.ids.back() = 0x80000005;
+    o.want = product(p, o);
+    by_every_kernel(p, [&](const KernelRegistry& registry) {
+      Guarded<std::uint32_t> source(device, o.ids, 0), ids(device, o.ids.size(), 0);
+      MlxBuffer ids_as_f32 = ids.view().reinterpret(DType::F32, {o.ids.size()}).value();
+      CommandEncoder encoder = device.command_encoder().value();
+      expect_ok(dequantize_ggml(encoder, registry, device,
+                                source.view().reinterpret(DType::F32, {o.ids.size()}).value(), ids_as_f32,
+                                {.n_values = o.ids.size(), .ggml_type = GgmlType::F32}));
+      const auto y = run_with(device, registry, p, o, ids.view(), std::move(encoder));
+      for (std::size_t i = 0; i < y.size(); ++i)
+        ASSERT_EQ(std::isnan(y[i]), std::isnan(o.want[i])) << "row " << i / p.n << ", column " << i % p.n;
+      expect_values(y, o.want, 1e-3, 1e-3);
+    });
+  }
+}
+
+}  // namespace
+}  // namespace mlx_native::conformance

@@ -1,0 +1,184 @@
+// quantized_matmul_ggml and dispatch_mm_for_test against float64.
+#include "args/matmul.h"
+
+#include <fmt/format.h>
+
+#include "conformance/conformance.h"
+#include "reference/matmul.h"
+
+namespace mlx_native::conformance {
+namespace {
+
+constexpr double kBound[] = {0, 3e-5, 1e-3, 1.5e-2};  // of Precision
+
+struct Problem {
+  std::uint32_t m, n, k;
+  Data data = Data::Normal;
+};
+
+class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
+ protected:
+  Backend backend = std::get<0>(GetParam());
+  GgmlType type = std::get<1>(GetParam());
+  std::uint32_t block = ggml_layout(type)->block_values;
+  MlxDevice device = MlxDevice::create(backend).value();
+
+  struct Operands {
+    std::vector<float> x;
+    std::vector<std::uint8_t> w;
+    std::vector<double> want;
+  };
+  Operands make(const Problem& p) const {
+    Random random(p.m * 1000003ull + p.n * 1009 + p.k + static_cast<unsigned>(p.data));
+    Operands o{random.values(std::size_t{p.m} * p.k, p.data),
+               encoded(type, random.values(std::size_t{p.n} * p.k, p.data)),
+               {}};
+    o.want = reference::matmul(o.x, reference::decode(type, o.w), p.m, p.n, p.k);
+    return o;
+  }
+
+  using OpFunction = decltype(&quantized_matmul_ggml);
+  std::vector<float> run(const MlxDevice& on, const KernelRegistry& registry, const Problem& p, const Operands& o,
+                         std::string* ran = nullptr, OpFunction op = quantized_matmul_ggml,
+                         Precision precision = Precision::Full) const {
+    Guarded<float> input(on, o.x, 4);
+    Guarded<std::uint8_t> weight(on, o.w, block_alignment(backend, type));
+    Guarded<float> output(on, std::size_t{p.m} * p.n, 12);
+    CommandEncoder encoder = on.command_encoder().value();
+    const auto called = op(encoder, registry, on, input.view(), weight.view(), output.view(),
+                           {.m = p.m, .n = p.n, .k = p.k, .ggml_type = type, .precision = precision});
+    EXPECT_TRUE(called.has_value()) << called.error().message;
+    const auto done = encoder.commit_and_wait();
+    EXPECT_TRUE(done.has_value()) << done.error().message;
+    output.expect_guards_intact();
+    if (ran && called) *ran = encoder.dispatched_kernels().at(0);
+    return output.read();
+  }
+
+  /// Kernels of both ops that support the problem.
+  std::vector<std::shared_ptr<const detail::Kernel>> kernels() const {
+    std::vector<std::shared_ptr<const detail::Kernel>> all;
+    for (const auto& kernel : detail::builtin_kernels())
+      if (kernel->backend == backend && kernel->format == type &&
+          (kernel->op == Op::MatVec || kernel->op == Op::MatMat))
+        all.push_back(kernel);
+    return all;
+  }
+  bool supports(const detail::Kernel& kernel, const Problem& p) const {
+    const MatmulArgs args{nullptr, nullptr, nullptr, nullptr, p.k / block * ggml_layout(type)->block_bytes,
+                          p.m,     p.n,     p.k};
+    return !kernel.supports || kernel.supports(&args);
+  }
+  std::vector<Problem> problems() const {
+    const std::uint32_t k = block == 1 ? 1 : block;
+    std::vector<Problem> all = {{1, 1, k}, {1, 3, 2 * k}, {2, 17, 3 * k}, {7, 5, k}, {8, 9, 5 * k}, {9, 33, 2 * k}};
+    for (const Data data : kAllData) all.push_back({3, 19, 512, data});
+    if (backend == Backend::Emulator) return all;
+    for (const std::uint32_t m : {1u, 4u, 8u, 9u, 31u, 33u, 64u, 100u})
+      for (const std::uint32_t n : {64u, 100u}) all.push_back({m, n, 768, kAllData[m % 4]});
+    all.push_back({1, 300, 4096});
+    all.push_back({65, 129, 2304, Data::Outliers});
+    if (block == 1)
+      for (const std::uint32_t odd : {2u, 7u, 31u, 100u, 257u}) all.push_back({odd, 5, odd});
+    return all;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Devices, OpMatmul,
+                         testing::Combine(testing::ValuesIn(available_backends()), testing::ValuesIn(weight_formats())),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}", backend_name(std::get<0>(info.param)),
+                                              ggml_type_name(std::get<1>(info.param)));
+                         });
+
+TEST_P(OpMatmul, EveryKernelKeepsItsBound) {
+  if (kernels().empty() && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
+  EXPECT_FALSE(kernels().empty());
+  for (const Problem& p : problems()) {
+    const Operands o = make(p);
+    for (const auto& kernel : kernels()) {
+      if (!supports(*kernel, p)) continue;
+      SCOPED_TRACE(fmt::format("{} m {} n {} k {} data {}", kernel->name, p.m, p.n, p.k, static_cast<int>(p.data)));
+      KernelRegistry registry;
+      ASSERT_TRUE(registry.force(kernel->name).has_value());
+      std::string ran;
+      const auto y = run(device, registry, p, o, &ran);
+      EXPECT_EQ(ran, kernel->name);
+      ASSERT_LE(relative_error(y, o.want), kBound[static_cast<int>(kernel->accuracy)]);
+    }
+  }
+}
+
+TEST_P(OpMatmul, TheChosenKernelKeepsThePrecisionAskedFor) {
+  if (kernels().empty() && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
+  const KernelRegistry registry;
+  for (const std::uint32_t m : {1u, MM_ROUTING_THRESHOLD, MM_ROUTING_THRESHOLD + 1}) {
+    const Problem p{m, 24, 512};
+    const Operands o = make(p);
+    for (const Precision precision : {Precision::Full, Precision::Half, Precision::Int8})
+      EXPECT_LE(relative_error(run(device, registry, p, o, nullptr, quantized_matmul_ggml, precision), o.want),
+                kBound[static_cast<int>(precision)]);
+    const double automatic =
+        relative_error(run(device, registry, p, o, nullptr, quantized_matmul_ggml, Precision::Auto), o.want);
+    EXPECT_LE(automatic, backend == Backend::Cpu || m <= MM_ROUTING_THRESHOLD ? 3e-5 : 1e-3);
+  }
+}
+
+TEST_P(OpMatmul, TheThresholdDecidesBetweenTheKernels) {
+  const auto has = [&](Op op) { return detail::RegistryAccess::has(device, op, type); };
+  if (!has(Op::MatVec) || !has(Op::MatMat)) GTEST_SKIP() << "one kind of kernel only";
+  const KernelRegistry registry;
+  const auto op_of = [&](std::uint32_t m, OpFunction op) {
+    const Problem p{m, 8, 256};
+    std::string ran;
+    run(device, registry, p, make(p), &ran, op);
+    return registry.get(ran, device).value()->op;
+  };
+  EXPECT_EQ(op_of(MM_ROUTING_THRESHOLD, quantized_matmul_ggml), Op::MatVec);
+  EXPECT_EQ(op_of(MM_ROUTING_THRESHOLD + 1, quantized_matmul_ggml), Op::MatMat);
+  EXPECT_EQ(op_of(1, dispatch_mm_for_test), Op::MatMat);
+}
+
+TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
+  const Problem p{13, 45, 1024, Data::Outliers};
+  const Operands o = make(p);
+  const auto devices = devices_of(backend);
+  for (const auto& kernel : kernels()) {
+    if (!supports(*kernel, p)) continue;
+    SCOPED_TRACE(kernel->name);
+    KernelRegistry registry;
+    ASSERT_TRUE(registry.force(kernel->name).has_value());
+    const auto all = run(devices[0], registry, p, o);
+    for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
+    for (const std::uint32_t m : {1u, 2u, 5u, 9u}) {
+      const Problem part{m, p.n, p.k};
+      if (!supports(*kernel, part)) continue;
+      const std::size_t first = p.m - m;
+      const Operands rows{{o.x.begin() + static_cast<std::ptrdiff_t>(first * p.k), o.x.end()}, o.w, {}};
+      const auto y = run(devices.back(), registry, part, rows);
+      EXPECT_TRUE(same_bits(y, std::span(all).subspan(first * p.n))) << "of the last " << m << " rows";
+    }
+  }
+}
+
+TEST_P(OpMatmul, PlainWeightsMayHaveTheirOwnDtype) {
+  const DType plain = type == GgmlType::F32    ? DType::F32
+                      : type == GgmlType::F16  ? DType::F16
+                      : type == GgmlType::BF16 ? DType::BF16
+                                               : DType::U8;
+  if (plain == DType::U8 || kernels().empty()) GTEST_SKIP();
+  const Problem p{2, 3, 64};
+  const Operands o = make(p);
+  const KernelRegistry registry;
+  Guarded<float> input(device, o.x, 0), output(device, 6, 0);
+  Guarded<std::uint8_t> bytes(device, o.w, 0);
+  const MlxBuffer weight = bytes.view().reinterpret(plain, {3, 64}).value();
+  CommandEncoder encoder = device.command_encoder().value();
+  expect_ok(quantized_matmul_ggml(encoder, registry, device, input.view(), weight, output.view(),
+                                  {.m = 2, .n = 3, .k = 64, .ggml_type = type}));
+  expect_ok(encoder.commit_and_wait());
+  EXPECT_LE(relative_error(output.read(), o.want), 3e-5);
+}
+
+}  // namespace
+}  // namespace mlx_native::conformance
