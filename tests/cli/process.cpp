@@ -65,8 +65,12 @@ void Mlxn::signal(int number) const { ::kill(pid_, number); }
 Outcome Mlxn::wait(std::chrono::seconds limit) {
   const auto end = std::chrono::steady_clock::now() + limit;
   while (!ended() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  if (!reaped_) {
+    ::kill(pid_, SIGKILL);
+    reaped_ = ::waitpid(pid_, &status_, 0) == pid_;
+  }
   Outcome outcome;
-  if (reaped_) outcome.code = WIFEXITED(status_) ? WEXITSTATUS(status_) : 128 + WTERMSIG(status_);
+  outcome.code = WIFEXITED(status_) ? WEXITSTATUS(status_) : -WTERMSIG(status_);
   outcome.out = text_of(dir_ / "out");
   outcome.err = text_of(dir_ / "err");
   return outcome;

@@ -14,7 +14,7 @@
 namespace mlx_native::test {
 
 struct Outcome {
-  int code = -1;  ///< exit code; 128 + signal where a signal ended it; -1 where it had to be killed for its time
+  int code = 0;  ///< exit code; -N where signal N ended it, -SIGKILL where it took too long
   std::string out, err;
 
   /// Lines of stderr.

@@ -27,7 +27,7 @@ std::string joined(const std::vector<std::string>& arguments) {
 TEST(CliUsage, HelpAndVersion) {
   const auto help = mlxn({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* command : {"devices", "inspect", "quantize"}) {
+  for (const char* command : {"devices", "inspect", "generate", "perplexity", "quantize", "bench"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const auto own = mlxn({command, "-h"});
     EXPECT_EQ(own.code, 0);

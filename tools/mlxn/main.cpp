@@ -27,8 +27,8 @@ int run(int argc, char** argv) {
   CLI::App app(kHelp, "mlxn");
   app.require_subcommand(1);
   app.set_version_flag("--version", "mlxn " MLXN_VERSION);
-  const std::array commands = {add_devices(app), add_inspect(app), add_generate(app), add_perplexity(app),
-                               add_quantize(app)};
+  const std::array commands = {add_devices(app),    add_inspect(app),  add_generate(app),
+                               add_perplexity(app), add_quantize(app), add_bench(app)};
   const CLI::App* current = &app;
   try {
     app.parse(argc, argv);
@@ -46,7 +46,9 @@ int run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     for (const auto& command : commands)
       if (command.app->parsed()) current = command.app;
-    return complain(*current, error.what(), kWrongUsage);
+    // CLI11 would ask for a subcommand where it does not know the one that is given.
+    const bool unknown = current == &app && argc > 1 && argv[1][0] != '-';
+    return complain(*current, unknown ? fmt::format("there is no subcommand {}", argv[1]) : error.what(), kWrongUsage);
   } catch (const Misuse& error) {
     return complain(*current, error.what(), kWrongUsage);
   } catch (const std::bad_alloc&) {

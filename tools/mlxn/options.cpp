@@ -74,6 +74,10 @@ CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<st
 
 void DeviceChoice::add_to(CLI::App& app) {
   add_number(app, "-t,--threads", threads, 0, kMaxThreads, "threads of the CPU; 0: one per physical core");
+  add_backend_to(app);
+}
+
+void DeviceChoice::add_backend_to(CLI::App& app) {
   const auto take = [this](const std::string& name) {
     for (const Backend known : {Backend::Cpu, Backend::Cuda, Backend::Metal, Backend::Emulator})
       if (name == mlx_native::backend_name(known)) backend = known;

@@ -24,12 +24,13 @@ CLI::Option* add_number(CLI::App& app, const std::string& flags, float& value, f
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help);
 
-/// -t, --threads and --backend.
+/// -t and --backend.
 struct DeviceChoice {
   std::uint32_t threads = 0;
   std::optional<mlx_native::Backend> backend;
 
   void add_to(CLI::App& app);
+  void add_backend_to(CLI::App& app);
   /// Throws Failure where there is no such device.
   mlx_native::MlxDevice create() const;
 };

@@ -153,6 +153,12 @@ std::vector<std::string> recipe_names() {
   return names;
 }
 
+std::string file_type_name(std::optional<std::uint32_t> file_type) {
+  for (auto& recipe : recipes())
+    if (file_type == recipe.file_type) return recipe.name;
+  return "of unknown type";
+}
+
 std::vector<PlannedTensor> plan(const GgufFile& file, const Recipe& recipe) {
   const Facts facts(file);
   std::vector<PlannedTensor> result;

@@ -23,6 +23,9 @@ struct Recipe {
 std::optional<Recipe> find_recipe(std::string_view name);
 std::vector<std::string> recipe_names();
 
+/// Name of the recipe with that value of general.file_type.
+std::string file_type_name(std::optional<std::uint32_t> file_type);
+
 struct PlannedTensor {
   const mlx_native::TensorInfo* source;
   mlx_native::GgmlType type;

@@ -19,13 +19,15 @@ using mlx_native::GgufFile;
 using mlx_native::MlxDevice;
 using mlx_native::Model;
 
-void ModelChoice::add_to(CLI::App& app) {
-  app.add_option("-m,--model", path, "GGUF model (of a split one the first part)")->required()->type_name("FILE");
+CLI::Option* ModelChoice::add_to(CLI::App& app) {
+  auto* model =
+      app.add_option("-m,--model", path, "GGUF model (of a split one the first part)")->required()->type_name("FILE");
   app.add_option("--kv", kv, "type of the KV cache: f32 or f16")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->type_name("TYPE")
       ->capture_default_str();
   add_number(app, "-b,--batch-size", options.prefill_chunk, 1, 65536, "prompt tokens that are processed at once");
+  return model;
 }
 
 Model load_model(const ModelChoice& choice, const GgufFile& file, const MlxDevice& device) {

@@ -14,13 +14,14 @@
 
 namespace mlxn {
 
-/// -m, --kv, -b; -t and --backend of its device.
+/// -m, --kv and -b.
 struct ModelChoice {
   std::filesystem::path path;
   std::string kv = "f32";
   mlx_native::ModelOptions options;
 
-  void add_to(CLI::App& app);
+  /// The option -m.
+  CLI::Option* add_to(CLI::App& app);
 };
 
 /// Throws Failure where the model cannot be loaded.

@@ -1,0 +1,101 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/process.h"
+#include "mlx_native/ggml_type.h"
+
+namespace mlx_native::test {
+namespace {
+
+using testing::HasSubstr;
+using Arguments = std::vector<std::string>;
+
+TEST(CliBench, ModelAsLlamaBenchPrintsIt) {
+  const Arguments arguments = {"bench", "-m", dense_model(), "-p", "16", "-n", "4", "-r", "2", "-t", "2"};
+  const auto table = mlxn(arguments);
+  EXPECT_EQ(table.code, 0) << table.err;
+  for (const char* part :
+       {"| model", "size", "params", "backend", "threads", "test", "t/s", "pp16", "tg4", "16.26 M", "\u00b1", "-:"})
+    EXPECT_THAT(table.out, HasSubstr(part));
+  auto with_json = arguments;
+  with_json.push_back("--json");
+  const auto json = mlxn(with_json).json();
+  ASSERT_EQ(json.size(), 2u);
+  for (const auto& row : json) {
+    EXPECT_EQ(row.at("backend"), "cpu");
+    EXPECT_EQ(row.at("threads"), 2);
+    EXPECT_GT(row.at("avg_ts").get<double>(), 0);
+    EXPECT_GE(row.at("stddev_ts").get<double>(), 0);
+    EXPECT_EQ(row.at("samples_ts").size(), 2u);
+    EXPECT_GT(row.at("model_size").get<std::uint64_t>(), 10'000'000u);
+    EXPECT_EQ(row.at("model_n_params"), 16260352);
+  }
+  EXPECT_EQ(json[0].at("test"), "pp16");
+  EXPECT_EQ(json[1].at("n_gen"), 4);
+}
+
+TEST(CliBench, EveryFormatOfMatmulWithinItsContract) {
+  const auto outcome = mlxn({"bench", "--op", "matmul", "--type", "all", "--n", "65", "--k", "512", "--m", "1,3,20",
+                             "-r", "1", "-t", "1,2", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = outcome.json();
+  ASSERT_EQ(json.size(), weight_formats().size() * 3 * 2);
+  for (const auto& row : json) {
+    EXPECT_LE(row.at("error").get<double>(), 3e-5) << row;
+    EXPECT_GT(row.at("error").get<double>(), 0) << row;
+    EXPECT_GT(row.at("microseconds").get<double>(), 0);
+    EXPECT_GT(row.at("weight_gb_per_second").get<double>(), 0);
+    EXPECT_GT(row.at("gflops").get<double>(), 0);
+    EXPECT_THAT(row.at("kernel").get<std::string>(), HasSubstr("cpu."));
+  }
+}
+
+TEST(CliBench, MatmulIdAndTable) {
+  const Arguments arguments = {"bench", "--op", "matmul_id", "--experts", "8",   "--top-k", "2",  "--type", "q4_k",
+                               "--n",   "64",   "--k",       "256",       "--m", "1,40",    "-r", "1"};
+  const auto table = mlxn(arguments);
+  EXPECT_EQ(table.code, 0) << table.err;
+  for (const char* part : {"GB/s", "GFLOP/s", "kernel", "matmul_id", "q4_K"}) EXPECT_THAT(table.out, HasSubstr(part));
+  auto with_json = arguments;
+  with_json.push_back("--json");
+  const auto json = mlxn(with_json).json();
+  ASSERT_EQ(json.size(), 2u);
+  for (const auto& row : json) EXPECT_LE(row.at("error").get<double>(), 3e-5) << row;
+}
+
+TEST(CliBench, WrongUsageAndBadInput) {
+  for (const Arguments& more : std::vector<Arguments>{{},
+                                                      {"--op", "conv"},
+                                                      {"--op", "matmul", "-m", dense_model()},
+                                                      {"--op", "matmul", "--type", "q9"},
+                                                      {"--op", "matmul", "--type", "q4_k", "--k", "100"},
+                                                      {"--op", "matmul", "--n", "0"},
+                                                      {"--op", "matmul", "--m", "0"},
+                                                      {"--op", "matmul", "--m", ""},
+                                                      {"--op", "matmul", "--m", "1,-1"},
+                                                      {"--op", "matmul", "-r", "0"},
+                                                      {"--op", "matmul", "-t", "-1"},
+                                                      {"-m", dense_model(), "-p", "0", "-n", "0"},
+                                                      {"-m", dense_model(), "-p", "-1"},
+                                                      {"-m", dense_model(), "-n", "nan"}}) {
+    Arguments arguments = {"bench"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto outcome = mlxn(arguments);
+    EXPECT_EQ(outcome.code, 2) << testing::PrintToString(arguments) << outcome.err;
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+  }
+  for (const Arguments& more :
+       std::vector<Arguments>{{"-m", "/dev/zero"},
+                              {"-m", dense_model(), "-p", "100000"},
+                              {"--op", "matmul", "--m", "1000000", "--n", "4000000", "--k", "256"},
+                              {"--op", "matmul_id", "--n", "4000000", "--k", "4194304"}}) {
+    Arguments arguments = {"bench"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto outcome = mlxn(arguments);
+    EXPECT_EQ(outcome.code, 1) << testing::PrintToString(arguments) << outcome.err;
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+  }
+}
+
+}  // namespace
+}  // namespace mlx_native::test

@@ -1,0 +1,293 @@
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <csignal>
+#include <fstream>
+
+#include "cli/process.h"
+
+namespace mlx_native::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+using Arguments = std::vector<std::string>;
+
+Arguments generate(const std::string& model, const Arguments& more) {
+  Arguments arguments = {"generate", "-m", model, "--temp", "0"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+nlohmann::json json_of(const Arguments& arguments) {
+  const auto outcome = mlxn(arguments);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = outcome.json();
+  EXPECT_TRUE(json.is_object()) << outcome.out;
+  return json;
+}
+
+std::string list(const std::vector<std::uint32_t>& ids) { return fmt::format("{}", fmt::join(ids, ",")); }
+
+double relative_error(const std::vector<double>& values, const std::vector<double>& expected) {
+  if (values.size() != expected.size()) return INFINITY;
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    difference += (values[i] - expected[i]) * (values[i] - expected[i]);
+    norm += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / norm);
+}
+
+class CliReference : public testing::TestWithParam<const char*> {};
+
+TEST_P(CliReference, GreedyIdsAndLogits) {
+  const std::string name = GetParam();
+  std::ifstream file(std::string(MLXN_SOURCE_DIR "/tests/models/") + name + ".reference.json");
+  const auto references = nlohmann::json::parse(file);
+  ASSERT_GE(references.size(), 3u);
+  for (const auto& reference : references) {
+    const auto ids = reference.at("ids").get<std::vector<std::uint32_t>>();
+    const auto greedy = reference.at("greedy_ids").get<std::vector<std::uint32_t>>();
+    const auto json = json_of(generate(std::string(MLXN_SOURCE_DIR "/share/models/") + name + ".gguf",
+                                       {"--tokens", list(ids), "-n", std::to_string(greedy.size() - ids.size()),
+                                        "--ignore-eos", "--json", "--logits"}));
+    EXPECT_EQ(json.at("prompt_tokens"), ids);
+    const std::vector<std::uint32_t> expected(greedy.begin() + static_cast<std::ptrdiff_t>(ids.size()), greedy.end());
+    EXPECT_EQ(json.at("tokens"), expected);
+    EXPECT_FALSE(json.at("text").get<std::string>().empty());
+    EXPECT_LE(relative_error(json.at("logits"), reference.at("logits")), 1e-4);
+    for (const char* key : {"load_ms", "prompt_ms", "prompt_tokens_per_second", "generation_ms", "tokens_per_second"})
+      EXPECT_GT(json.at("timings").at(key).get<double>(), 0) << key;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Embedded, CliReference, testing::Values("docs-dense.q4_k_m", "docs-moe.q4_k_m"));
+
+TEST(CliGenerate, TextGoesToStdoutAndTimingsToStderr) {
+  for (const auto& model : {dense_model(), moe_model()}) {
+    const auto outcome = mlxn(generate(model, {"-p", "The SELECT statement", "-n", "8"}));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_TRUE(outcome.out.starts_with("The SELECT statement")) << outcome.out;
+    EXPECT_TRUE(outcome.out.ends_with("\n"));
+    for (const char* part : {"t/s", "weights", "KV cache", "activations", "peak RSS", "seed"})
+      EXPECT_THAT(outcome.err, HasSubstr(part));
+    EXPECT_THAT(outcome.out + outcome.err, Not(HasSubstr("\x1b")));
+    const auto alone = mlxn(generate(model, {"-p", "The SELECT statement", "-n", "8", "--no-display-prompt"}));
+    const auto json = json_of(generate(model, {"-p", "The SELECT statement", "-n", "8", "--json"}));
+    EXPECT_EQ("The SELECT statement" + alone.out, outcome.out);
+    EXPECT_TRUE(alone.out.starts_with(json.at("text").get<std::string>()));
+    EXPECT_EQ(json.at("tokens").size(), 8u);
+    EXPECT_FALSE(json.contains("logits"));
+  }
+}
+
+TEST(CliGenerate, PromptFromAFile) {
+  const TempDir dir;
+  const std::string text = "CREATE TABLE t(a INTEGER);\n";
+  write_file(dir / "prompt", std::vector<std::uint8_t>(text.begin(), text.end()));
+  const auto file = json_of(generate(dense_model(), {"-f", (dir / "prompt").string(), "-n", "4", "--json"}));
+  const auto prompt = json_of(generate(dense_model(), {"-p", text, "-n", "4", "--json"}));
+  EXPECT_EQ(file.at("prompt_tokens"), prompt.at("prompt_tokens"));
+  EXPECT_EQ(file.at("tokens"), prompt.at("tokens"));
+}
+
+TEST(CliGenerate, SameBitsForAnyNumberOfThreads) {
+  for (const auto& model : {dense_model(), moe_model()}) {
+    nlohmann::json first;
+    for (const char* threads : {"1", "2", "4"}) {
+      auto json =
+          json_of(generate(model, {"-p", "The query planner chooses", "-n", "6", "--json", "--logits", "-t", threads}));
+      json.erase("timings");
+      if (first.is_null()) first = json;
+      EXPECT_EQ(json, first) << threads;
+    }
+  }
+}
+
+TEST(CliGenerate, PromptTokenByTokenAgreesWithBatches) {
+  for (const auto& model : {dense_model(), moe_model()}) {
+    const Arguments rest = {"-p",     "A trigger is run once for each row that is deleted, inserted or updated",
+                            "-n",     "6",
+                            "--json", "--logits",
+                            "-b"};
+    auto one = rest, many = rest;
+    one.push_back("1");
+    many.push_back("512");
+    const auto single = json_of(generate(model, one)), batched = json_of(generate(model, many));
+    EXPECT_EQ(single.at("tokens"), batched.at("tokens"));
+    EXPECT_LE(relative_error(single.at("logits"), batched.at("logits")), 6e-5);
+  }
+}
+
+TEST(CliGenerate, SeedsDecideWhatIsDrawn) {
+  const auto draw = [](const char* seed) {
+    return json_of({"generate", "-m", dense_model(), "-p", "The", "-n", "16", "--seed", seed, "--temp", "1.5",
+                    "--top-k", "0", "--top-p", "1", "--min-p", "0", "--json"})
+        .at("tokens");
+  };
+  EXPECT_EQ(draw("7"), draw("7"));
+  EXPECT_NE(draw("7"), draw("8"));
+  EXPECT_EQ(json_of(generate(dense_model(), {"-p", "The", "-n", "8", "--seed", "1", "--json"})).at("tokens"),
+            json_of({"generate", "-m", dense_model(), "-p", "The", "-n", "8", "--seed", "2", "--top-k", "1", "--json"})
+                .at("tokens"));
+}
+
+TEST(CliGenerate, RepeatPenaltyAndHalfCacheAreHeard) {
+  const Arguments base = {"-p", "the the the the the", "-n", "24", "--json", "--ignore-eos", "--logits"};
+  const auto plain = json_of(generate(dense_model(), base));
+  auto arguments = base;
+  arguments.insert(arguments.end(), {"--repeat-penalty", "5"});
+  EXPECT_NE(json_of(generate(dense_model(), arguments)).at("tokens"), plain.at("tokens"));
+  arguments = base;
+  arguments.insert(arguments.end(), {"--kv", "f16"});
+  const auto half = json_of(generate(dense_model(), arguments));
+  EXPECT_NE(half.at("logits"), plain.at("logits"));
+  EXPECT_LE(relative_error(half.at("logits"), plain.at("logits")), 5e-3);
+}
+
+TEST(CliGenerate, ContextEndsTheText) {
+  const auto json = json_of(generate(dense_model(), {"--tokens", "318,1530,862", "-c", "8", "--ignore-eos", "--json"}));
+  EXPECT_EQ(json.at("tokens").size(), 6u);  // the last one needs no room of its own
+}
+
+TEST(CliGenerate, WrongUsage) {
+  std::vector<Arguments> cases = {{}, {"-p", "a", "--tokens", "1"}, {"-p", "a", "-f", "b"}, {"-p", "a", "--logits"}};
+  const std::vector<std::pair<const char*, std::vector<const char*>>> bad = {
+      {"-n", {"-2", "", "x", "1.5", "nan", "1e3", "99999999999"}},
+      {"-c", {"-1", "", "nan", "4294967296"}},
+      {"-t", {"-1", "", "2000"}},
+      {"-b", {"0", "-1", "65537"}},
+      {"--temp", {"-0.1", "", "nan", "inf", "1e400", "x", "0x1p3"}},
+      {"--top-k", {"-1", "2147483648", "1.5"}},
+      {"--top-p", {"0", "1.01", "nan", "-1", ""}},
+      {"--min-p", {"-0.1", "1.1", "nan", ""}},
+      {"--repeat-penalty", {"0", "-1", "nan", "inf", ""}},
+      {"--seed", {"-1", "", "18446744073709551616", "1.0"}},
+      {"--tokens", {"", ",", "1,", "1,,2", "-1", "4294967296", "a", "1 ,2"}},
+      {"--kv", {"q8_0", ""}},
+      {"--backend", {"tpu", ""}}};
+  for (const auto& [option, values] : bad)
+    for (const char* value : values) {
+      Arguments arguments = {option, value};
+      if (std::string_view(option) != "--tokens") arguments.insert(arguments.end(), {"-p", "a"});
+      cases.push_back(arguments);
+    }
+  for (auto arguments : cases) {
+    arguments.insert(arguments.begin(), {"generate", "-m", dense_model()});
+    const auto outcome = mlxn(arguments);
+    EXPECT_EQ(outcome.code, 2) << testing::PrintToString(arguments) << outcome.err;
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+  }
+}
+
+TEST(CliGenerate, BadInput) {
+  const TempDir dir;
+  const std::vector<Arguments> cases = {
+      {"-p", ""},
+      {"-p", "one two three four five six", "-c", "3"},
+      {"-p", "a", "-c", "4294967295"},
+      {"-p", "a", "--backend", "metal"},
+      {"-f", (dir / "absent").string()},
+      {"-f", (dir / "").string()},
+      {"--tokens", "4096"},
+      {"--tokens", "4294967295"},
+  };
+  for (const auto& arguments : cases) {
+    const auto outcome = mlxn(generate(dense_model(), arguments));
+    EXPECT_EQ(outcome.code, 1) << testing::PrintToString(arguments) << outcome.err;
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+  }
+  for (const std::string& model :
+       {std::string("/dev/zero"), (dir / "").string(), (dir / "absent").string(), std::string()}) {
+    const auto outcome = mlxn(generate(model, {"-p", "a"}));
+    EXPECT_EQ(outcome.code, 1) << model << outcome.err;
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+  }
+}
+
+TEST(CliGenerate, FullDisk) {
+  for (const Arguments& more : {Arguments{}, Arguments{"--json"}}) {
+    auto arguments = generate(dense_model(), {"-p", "The", "-n", "4"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const auto outcome = mlxn(arguments, "/dev/full");
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_EQ(outcome.error_lines(), 1u) << outcome.err;
+    EXPECT_THAT(outcome.err, HasSubstr("No space left"));
+  }
+}
+
+TEST(CliGenerate, InterruptEndsWithWhatThereIs) {
+  Mlxn process(generate(dense_model(), {"-p", "The", "--ignore-eos"}));
+  ASSERT_TRUE(process.wait_for_output(std::chrono::seconds(60)));
+  process.signal(SIGINT);
+  const auto outcome = process.wait();
+  EXPECT_EQ(outcome.code, 130);
+  EXPECT_TRUE(outcome.out.starts_with("The"));
+  EXPECT_TRUE(outcome.out.ends_with("\n"));
+  EXPECT_THAT(outcome.err, HasSubstr("interrupted"));
+  EXPECT_THAT(outcome.err, HasSubstr("t/s"));
+}
+
+TEST(CliPerplexity, AgreesWithTheLogits) {
+  const TempDir dir;
+  const std::string text = "The SELECT statement is used to query the database, and the query planner decides how.";
+  const auto path = (dir / "text").string();
+  write_file(path, std::vector<std::uint8_t>(text.begin(), text.end()));
+  const auto tokens = json_of(generate(dense_model(), {"-f", path, "-n", "0", "--json"}))
+                          .at("prompt_tokens")
+                          .get<std::vector<std::uint32_t>>();
+  const std::size_t chunks = tokens.size() / 4;
+  ASSERT_GE(chunks, 3u);
+  // In chunks of four, the last token of each is scored.
+  double sum = 0;
+  for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+    const std::vector<std::uint32_t> seen(&tokens[chunk * 4], &tokens[chunk * 4 + 3]);
+    const auto logits = json_of(generate(dense_model(), {"--tokens", list(seen), "-n", "0", "--json", "--logits"}))
+                            .at("logits")
+                            .get<std::vector<double>>();
+    double total = 0;
+    for (const double logit : logits) total += std::exp(logit);
+    sum += std::log(total) - logits[tokens[chunk * 4 + 3]];
+  }
+  const auto outcome = mlxn({"perplexity", "-m", dense_model(), "-f", path, "-c", "4", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto json = outcome.json();
+  EXPECT_EQ(json.at("chunks"), chunks);
+  EXPECT_EQ(json.at("scored_tokens"), chunks);
+  EXPECT_NEAR(json.at("perplexity").get<double>() / std::exp(sum / static_cast<double>(chunks)), 1, 1e-4);
+}
+
+TEST(CliPerplexity, RunsOverAText) {
+  const Arguments arguments = {"perplexity", "-m", moe_model(), "-f", MLXN_SOURCE_DIR "/share/models/README.md",
+                               "-c",         "64"};
+  const auto outcome = mlxn(arguments);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("[1]"));
+  EXPECT_THAT(outcome.out, HasSubstr("Final estimate: PPL = "));
+  EXPECT_THAT(outcome.out, HasSubstr(" +/- "));
+  auto with_json = arguments;
+  with_json.push_back("--json");
+  const auto json = mlxn(with_json).json();
+  EXPECT_GT(json.at("perplexity").get<double>(), 1);
+  EXPECT_LT(json.at("perplexity").get<double>(), 4096);  // as good as chance
+  EXPECT_GT(json.at("standard_error").get<double>(), 0);
+  EXPECT_GT(json.at("scored_tokens").get<int>(), 0);
+
+  for (const Arguments& bad : {Arguments{"-f", "/dev/null"}, {"-f", "/nonexistent"}, {"-f", MLXN_SOURCE_DIR}}) {
+    Arguments all = {"perplexity", "-m", moe_model()};
+    all.insert(all.end(), bad.begin(), bad.end());
+    const auto failed = mlxn(all);
+    EXPECT_EQ(failed.code, 1) << failed.err;
+    EXPECT_EQ(failed.error_lines(), 1u) << failed.err;
+  }
+  for (const char* chunk : {"0", "3", "-1", "", "x"})
+    EXPECT_EQ(mlxn({"perplexity", "-m", moe_model(), "-f", "/dev/null", "-c", chunk}).code, 2) << chunk;
+}
+
+}  // namespace
+}  // namespace mlx_native::test

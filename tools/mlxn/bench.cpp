@@ -1,0 +1,60 @@
+#include "bench.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "command.h"
+
+namespace mlxn {
+
+Statistics statistics(std::vector<double> samples) {
+  std::sort(samples.begin(), samples.end());
+  const auto count = static_cast<double>(samples.size());
+  const double mean = std::accumulate(samples.begin(), samples.end(), 0.0) / count;
+  double squares = 0;
+  for (const double sample : samples) squares += (sample - mean) * (sample - mean);
+  const std::size_t half = samples.size() / 2;
+  const double median = samples.size() % 2 ? samples[half] : (samples[half - 1] + samples[half]) / 2;
+  return {mean, samples.size() > 1 ? std::sqrt(squares / (count - 1)) : 0.0, median};
+}
+
+Command add_bench(CLI::App& app) {
+  auto* command = app.add_subcommand("bench", "measure a model, as llama-bench does, or an op of the library");
+  const auto options = std::make_shared<BenchOptions>();
+  constexpr std::uint32_t kMaxExtent = 1u << 22, kMaxTokens = 1u << 20;
+
+  auto* model = options->model.add_to(*command)->required(false);
+  add_numbers(*command, "-p,--n-prompt", options->prompts, 0, kMaxTokens, "prompt lengths to measure; 0: none");
+  add_numbers(*command, "-n,--n-gen", options->generations, 0, kMaxTokens, "tokens to generate; 0: none");
+
+  auto* op = command->add_option("--op", options->op, "matmul, or matmul_id (routed to experts)")
+                 ->check(CLI::IsMember({"matmul", "matmul_id"}))
+                 ->type_name("OP");
+  model->excludes(op);
+  command->add_option("--type", options->type, "weight type, or all")->type_name("TYPE")->capture_default_str();
+  add_number(*command, "--n", options->n, 1, kMaxExtent, "rows of the weights");
+  add_number(*command, "--k", options->k, 1, kMaxExtent, "columns of the weights");
+  add_numbers(*command, "--m", options->m, 1, kMaxTokens, "rows of the activations: tokens");
+  add_number(*command, "--experts", options->experts, 1, 1u << 16, "matmul_id: experts");
+  add_number(*command, "--top-k", options->top_k, 1, 1u << 10, "matmul_id: experts that a token uses");
+
+  add_numbers(*command, "-t,--threads", options->threads, 0, kMaxThreads, "threads of the CPU; 0: one per core");
+  options->device.add_backend_to(*command);
+  add_number(*command, "-r,--repetitions", options->repetitions, 1, 10000, "repetitions of each measurement");
+  command->add_flag("--json", options->json, "print JSON");
+  command->footer(
+      "With -m: pp512 is a prompt of 512 tokens, tg128 the generation of 128, in tokens per second +- their "
+      "deviation.\n"
+      "With --op: microseconds (median), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against\n"
+      "float64 on sampled outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds "
+      "them.");
+  return {command, [options] {
+            if (options->model.path.empty() == options->op.empty()) throw Misuse("give one of -m and --op");
+            options->op.empty() ? bench_model(*options) : bench_op(*options);
+            return kSuccess;
+          }};
+}
+
+}  // namespace mlxn
