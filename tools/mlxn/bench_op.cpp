@@ -72,8 +72,8 @@ class Weights {
     const std::size_t copies = std::max<std::size_t>(1, (kRotation + stride - 1) / stride);
     const std::size_t free = device.free_memory();
     if (copies > free / stride)
-      throw Failure(fmt::format("the weights need {} and the device has {} free", bytes_text(copies * stride),
-                                bytes_text(free)));
+      throw Failure(
+          fmt::format("the weights need {} and the device has {} free", bytes_text(copies * stride), bytes_text(free)));
     auto all = must(device.alloc_buffer(copies * stride, DType::U8, {copies * stride}));
     const auto target = must(all.as_mut_slice<std::uint8_t>());
     for (std::size_t copy = 0; copy < copies; ++copy) {

@@ -11,11 +11,10 @@
 
 namespace mlxn {
 
-/// Exit codes of mlxn. Interrupted is what shells report of a process that Ctrl-C ended.
+/// Exit codes of mlxn, beside those of Interrupt.
 inline constexpr int kSuccess = 0;
 inline constexpr int kBadInput = 1;
 inline constexpr int kWrongUsage = 2;
-inline constexpr int kInterrupted = 130;
 
 /// Ends the command with kBadInput and its text as the one line on stderr.
 struct Failure : std::runtime_error {

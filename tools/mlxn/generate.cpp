@@ -88,8 +88,8 @@ struct Run {
   std::string text;
 };
 
-Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::uint32_t>& prompt,
-             const Options& options) {
+Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::uint32_t>& prompt, const Options& options,
+             const Interrupt& interrupt) {
   GenerateOptions generate_options;
   generate_options.max_tokens = options.max_tokens < 0 ? UINT32_MAX : static_cast<std::uint32_t>(options.max_tokens);
   generate_options.sampling = options.sampling;
@@ -114,7 +114,6 @@ Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::ui
     }
     return !failure;
   };
-  const Interrupt interrupt;
   generate_options.keep_going = [&] { return !interrupt.requested(); };
   run.generation = must(mlx_native::generate(model, prompt, generate_options));
   if (failure) throw *failure;
@@ -163,11 +162,12 @@ int run_generate(Options& options) {
   auto model = load_model(options.model, file, options.device.create());
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
-  const Run run = generate(model, tokenizer, prompt, options);
+  const Interrupt interrupt;
+  const Run run = generate(model, tokenizer, prompt, options, interrupt);
   if (options.json) write_json(json_of(run, prompt, load_seconds, options.logits));
   flush_output();
   report(model, run.generation, load_seconds, options);
-  return run.generation.stop == StopReason::Cancelled ? kInterrupted : kSuccess;
+  return run.generation.stop == StopReason::Cancelled ? interrupt.exit_code() : kSuccess;
 }
 
 }  // namespace

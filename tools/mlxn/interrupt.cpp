@@ -22,5 +22,6 @@ Interrupt::Interrupt() {
 }
 
 bool Interrupt::requested() const { return requested_signal != 0; }
+int Interrupt::exit_code() const { return 128 + requested_signal; }
 
 }  // namespace mlxn

@@ -8,6 +8,8 @@ class Interrupt {
  public:
   Interrupt();
   bool requested() const;
+  /// As shells report of a process that the signal ended: 130 for Ctrl-C.
+  int exit_code() const;
 };
 
 }  // namespace mlxn

@@ -64,7 +64,7 @@ int run_perplexity(Options& options) {
                 {"chunk_tokens", options.chunk}});
   else
     write_output(fmt::format("\nFinal estimate: PPL = {:.4f} +/- {:.5f}\n", result.value, result.standard_error));
-  return interrupt.requested() ? kInterrupted : kSuccess;
+  return interrupt.requested() ? interrupt.exit_code() : kSuccess;
 }
 
 }  // namespace

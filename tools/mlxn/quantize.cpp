@@ -116,7 +116,7 @@ int quantize(const Options& options) {
       const auto source = must(in.tensor_bytes(tensor.source->name));
       const auto converted =
           convert({source, tensor.source->ggml_type, tensor.type, tensor.source->shape.back(), threads}, sink);
-      if (interrupt.requested()) return kInterrupted;
+      if (interrupt.requested()) return interrupt.exit_code();
       if (!converted) throw Failure(fmt::format("tensor {}: {}", tensor.source->name, converted.error().message));
       done += tensor.source->byte_len;
     }
