@@ -40,7 +40,7 @@ std::vector<double> attention(std::span<const float> query, std::span<const floa
   const std::int64_t last = positions.back(), capacity = static_cast<std::int64_t>(p.capacity);
   for (std::size_t t = 0; t < positions.size(); ++t)
     for (std::size_t h = 0; h < p.n_heads; ++h) {
-      const std::int64_t own = positions[t], end = p.causal ? own : last;
+      const std::int64_t own = positions[t], end = p.causal ? std::min(own, last) : last;
       std::int64_t begin = std::max<std::int64_t>(0, last - capacity + 1);
       if (p.sliding_window) begin = std::max(begin, own - static_cast<std::int64_t>(p.sliding_window) + 1);
       const float* q = &query[(t * p.n_heads + h) * p.head_dim];

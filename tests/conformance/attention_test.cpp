@@ -222,6 +222,48 @@ TEST_P(OpAttention, SoftcapAndSharpScores) {
   });
 }
 
+// Nobody can promise positions that a command wrote; whatever they are, the cache's last is the last token's.
+TEST_P(OpAttention, DeviceWrittenPositionsInAnyOrder) {
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    const MlxDevice device = MlxDevice::create(GetParam()).value();
+    const std::uint32_t heads = 2, dim = 32, capacity = 24;
+    const std::vector<std::uint32_t> positions = {4'294'967'295u, 3, 50, 0, 21};
+    auto where = written_by_device(device, positions);
+    if (!where) GTEST_SKIP() << "no kernel to write positions with";
+    Random random(4);
+    auto k = random.values(heads * capacity * dim), v = random.values(k.size());
+    const auto q = random.values(positions.size() * heads * dim);
+    for (const bool causal : {true, false})
+      for (const std::uint32_t window : {0u, 5u}) {
+        Cache keys(device, k, false), values(device, v, false);
+        Guarded<float> query(device, q, 0), output(device, q.size(), 0);
+        CommandEncoder encoder = device.command_encoder().value();
+        expect_ok(attention(encoder, registry, device, query.view(), keys.view(), values.view(), where->view(),
+                            output.view(),
+                            {.n_tokens = 5,
+                             .n_heads = heads,
+                             .n_kv_heads = heads,
+                             .head_dim = dim,
+                             .kv_capacity = capacity,
+                             .scale = 0.2f,
+                             .causal = causal,
+                             .sliding_window = window}));
+        expect_ok(encoder.commit_and_wait());
+        const auto want = reference::attention(q, k, v, positions,
+                                               {.n_heads = heads,
+                                                .n_kv_heads = heads,
+                                                .head_dim = dim,
+                                                .capacity = capacity,
+                                                .scale = double{0.2f},
+                                                .causal = causal,
+                                                .sliding_window = window,
+                                                .softcap = 0});
+        ASSERT_LE(relative_error(output.read(), want), 1e-5) << "causal " << causal << ", window " << window;
+        output.expect_guards_intact();
+      }
+  });
+}
+
 TEST_P(OpAttention, CacheThenAttention) {
   for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
     const MlxDevice device = MlxDevice::create(GetParam()).value();

@@ -146,6 +146,22 @@ inline std::vector<std::uint8_t> encoded(GgmlType type, std::span<const float> v
   return quantize(type, values).value();
 }
 
+/// U32 values that a command wrote, so that the host cannot check them: their bits go through dequantize_ggml as f32.
+/// Nullopt where the device has no kernel for that.
+inline std::optional<Guarded<std::uint32_t>> written_by_device(const MlxDevice& device,
+                                                               std::span<const std::uint32_t> values) {
+  if (!detail::RegistryAccess::has(device, Op::Dequantize, GgmlType::F32)) return std::nullopt;
+  const std::size_t n = values.size();
+  Guarded<std::uint32_t> source(device, values, 0);
+  std::optional<Guarded<std::uint32_t>> target(std::in_place, device, n, 4);
+  const MlxBuffer from = source.view().reinterpret(DType::F32, {n}).value();
+  MlxBuffer to = target->view().reinterpret(DType::F32, {n}).value();
+  CommandEncoder encoder = device.command_encoder().value();
+  expect_ok(dequantize_ggml(encoder, {}, device, from, to, {.n_values = n, .ggml_type = GgmlType::F32}));
+  expect_ok(encoder.commit_and_wait());
+  return target;
+}
+
 /// Devices of one backend with 1 to 4 threads; a GPU has one.
 inline std::vector<MlxDevice> devices_of(Backend backend) {
   std::vector<MlxDevice> devices;

@@ -75,7 +75,7 @@ struct Softmax {
 
 /// Positions that a query at `position` sees.
 Range visible(const AttentionArgs& a, uint64_t position) {
-  const uint64_t last = a.positions[a.n_tokens - 1], end = a.causal ? position + 1 : last + 1;
+  const uint64_t last = a.positions[a.n_tokens - 1], end = (a.causal && position < last ? position : last) + 1;
   uint64_t begin = last >= a.kv_capacity ? last - a.kv_capacity + 1 : 0;
   if (a.sliding_window && position >= a.sliding_window && position - a.sliding_window + 1 > begin)
     begin = position - a.sliding_window + 1;
