@@ -161,23 +161,24 @@ TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
   }
 }
 
-TEST_P(OpMatmul, PlainWeightsMayHaveTheirOwnDtype) {
-  const DType plain = type == GgmlType::F32    ? DType::F32
-                      : type == GgmlType::F16  ? DType::F16
-                      : type == GgmlType::BF16 ? DType::BF16
-                                               : DType::U8;
-  if (plain == DType::U8 || kernels().empty()) GTEST_SKIP();
-  const Problem p{2, 3, 64};
-  const Operands o = make(p);
-  const KernelRegistry registry;
-  Guarded<float> input(device, o.x, 0), output(device, 6, 0);
-  Guarded<std::uint8_t> bytes(device, o.w, 0);
-  const MlxBuffer weight = bytes.view().reinterpret(plain, {3, 64}).value();
-  CommandEncoder encoder = device.command_encoder().value();
-  expect_ok(quantized_matmul_ggml(encoder, registry, device, input.view(), weight, output.view(),
-                                  {.m = 2, .n = 3, .k = 64, .ggml_type = type}));
-  expect_ok(encoder.commit_and_wait());
-  EXPECT_LE(relative_error(output.read(), o.want), 3e-5);
+class OpMatmulPlain : public OnBackend {};
+MLXN_ON_BACKENDS(OpMatmulPlain);
+
+TEST_P(OpMatmulPlain, WeightsMayHaveTheirOwnDtype) {
+  const MlxDevice device = MlxDevice::create(GetParam()).value();
+  const auto x = Random(1).values(2 * 64), values = Random(2).values(3 * 64);
+  for (const auto& [type, dtype] :
+       {std::pair{GgmlType::F32, DType::F32}, {GgmlType::F16, DType::F16}, {GgmlType::BF16, DType::BF16}}) {
+    if (!detail::RegistryAccess::has(device, Op::MatVec, type)) continue;
+    const auto w = encoded(type, values);
+    Guarded<float> input(device, x, 0), output(device, 6, 0);
+    Guarded<std::uint8_t> bytes(device, w, 0);
+    CommandEncoder encoder = device.command_encoder().value();
+    expect_ok(quantized_matmul_ggml(encoder, {}, device, input.view(), bytes.view().reinterpret(dtype, {3, 64}).value(),
+                                    output.view(), {.m = 2, .n = 3, .k = 64, .ggml_type = type}));
+    expect_ok(encoder.commit_and_wait());
+    EXPECT_LE(relative_error(output.read(), reference::matmul(x, reference::decode(type, w), 2, 3, 64)), 3e-5);
+  }
 }
 
 }  // namespace
