@@ -5,6 +5,7 @@
 #include <cctype>
 #include <charconv>
 #include <map>
+#include <utility>
 
 namespace mlxn {
 
@@ -110,7 +111,8 @@ struct Facts {
       if (is_value_projection(tensor.name)) values.push_back(tensor.name);
     }
     layers = file.metadata_u32(architecture + ".block_count").value_or(layers);
-    std::stable_sort(values.begin(), values.end(), [](auto a, auto b) { return layer_of(a) < layer_of(b); });
+    const auto place = [](std::string_view name) { return std::pair(layer_of(name), name); };
+    std::sort(values.begin(), values.end(), [&](auto a, auto b) { return place(a) < place(b); });
     for (std::uint32_t i = 0; i < values.size(); ++i) value_projections[values[i]] = i;
     is_70b = layers == 80 && (architecture == "llama" || architecture == "qwen2");
   }
