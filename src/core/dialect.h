@@ -23,7 +23,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
-#define K_FN __host__ __device__ __forceinline__
+#define K_FN __device__ __forceinline__
 #define K_GLOBAL
 #define K_SHARED
 #define K_CONST

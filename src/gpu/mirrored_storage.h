@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <span>
 
 #include "core/error.h"
 #include "runtime/storage.h"
