@@ -4,7 +4,6 @@
 #include <numeric>
 #include <optional>
 
-#include "core/checked.h"
 #include "core/error.h"
 #include "mlx_native/graph.h"
 #include "mlx_native/ops/embedding.h"
@@ -16,7 +15,7 @@ namespace mlx_native {
 namespace {
 
 constexpr std::uint32_t kDefaultContext = 4096;
-constexpr std::uint32_t kMaxChunk = 1u << 16;
+constexpr std::uint32_t kMaxChunk = 1u << 14;
 
 }  // namespace
 
@@ -62,24 +61,6 @@ Result<ModelOptions> checked_options(ModelOptions options, const ModelConfig& co
   return options;
 }
 
-Result<std::vector<KvCache>> allocate_kv(const MlxDevice& device, const ModelConfig& config,
-                                         const ModelOptions& options) {
-  const Shape shape{config.n_kv_heads, options.context, config.head_dim};
-  const auto bytes = checked_product({shape[0], shape[1], shape[2], dtype_size(options.kv_dtype)});
-  const auto total = checked_product({bytes.value_or(UINT64_MAX), 2, config.n_layers});
-  const std::uint64_t free = device.free_memory();
-  if (!total || *total > free)
-    return error(ErrorKind::BufferAllocationError, "the KV cache of {} tokens needs {} bytes, the device has {} free",
-                 options.context, total ? fmt::format("{}", *total) : "more than 2^64", free);
-  std::vector<KvCache> kv;
-  for (std::uint32_t i = 0; i < config.n_layers; ++i) {
-    MLXN_ASSIGN(MlxBuffer keys, device.alloc_buffer(*bytes, options.kv_dtype, shape));
-    MLXN_ASSIGN(MlxBuffer values, device.alloc_buffer(*bytes, options.kv_dtype, shape));
-    kv.push_back({std::move(keys), std::move(values)});
-  }
-  return kv;
-}
-
 }  // namespace
 
 Result<Model> Model::load(const GgufFile& file, const MlxDevice& device, const KernelRegistry& registry,
@@ -96,10 +77,11 @@ Result<Model> Model::load(const GgufFile& file, const MlxDevice& device, const K
   MLXN_ASSIGN(auto layers, find_architecture(config.architecture)(config, weights));
   if (const TensorInfo* unused = weights.unused())
     return malformed("the tensor {} has no place in the architecture {}", unused->name, config.architecture);
-  MLXN_ASSIGN(auto kv, allocate_kv(device, config, checked));
-  MLXN_ASSIGN(Activations act, Activations::allocate(device, config, checked.prefill_chunk));
-  ModelMemory memory{.weights = weights.bytes(), .activations = act.bytes()};
-  for (const KvCache& cache : kv) memory.kv_cache += cache.keys.byte_len() + cache.values.byte_len();
+  MemoryBudget budget(device);
+  MLXN_ASSIGN(auto kv, KvCache::allocate(budget, config, checked));
+  ModelMemory memory{.weights = weights.bytes(), .kv_cache = budget.spent()};
+  MLXN_ASSIGN(Activations act, Activations::allocate(budget, config, checked.prefill_chunk));
+  memory.activations = budget.spent() - memory.kv_cache;
   return Model(std::make_unique<State>(State{device,
                                              registry,
                                              config,

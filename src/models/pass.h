@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "mlx_native/buffer.h"
@@ -10,41 +9,10 @@
 #include "mlx_native/device.h"
 #include "mlx_native/kernel_registry.h"
 #include "mlx_native/models/model.h"
+#include "models/memory.h"
 #include "models/weights.h"
 
 namespace mlx_native {
-
-/// Keys and values of the tokens so far, for one layer: [n_kv_heads, context, head_dim].
-struct KvCache {
-  MlxBuffer keys;
-  MlxBuffer values;
-};
-
-/// What flows between the ops, allocated once for the largest chunk. F32 [tokens, ...] unless said otherwise.
-struct Activations {
-  MlxBuffer tokens;     ///< U32 ids
-  MlxBuffer positions;  ///< U32
-  MlxBuffer hidden;     ///< the residual stream, dim
-  MlxBuffer normed;     ///< dim
-  MlxBuffer branch;     ///< what a block adds to the residual stream, dim
-  MlxBuffer query;      ///< n_heads * head_dim
-  MlxBuffer key;        ///< n_kv_heads * head_dim
-  MlxBuffer value;      ///< n_kv_heads * head_dim
-  MlxBuffer attended;   ///< n_heads * head_dim
-  MlxBuffer gate;       ///< ffn_dim, for every used expert
-  MlxBuffer up;         ///< ffn_dim, for every used expert
-  struct Routing {
-    MlxBuffer logits;   ///< n_experts
-    MlxBuffer ids;      ///< U32 n_experts_used
-    MlxBuffer weights;  ///< n_experts_used
-    MlxBuffer outputs;  ///< n_experts_used * dim
-  };
-  std::optional<Routing> routing;
-  MlxBuffer logits;  ///< n_vocab, one token
-
-  static Result<Activations> allocate(const MlxDevice& device, const ModelConfig& config, std::uint32_t max_tokens);
-  std::uint64_t bytes() const;
-};
 
 struct Pass {
   CommandEncoder& encoder;
