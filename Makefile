@@ -34,7 +34,7 @@ install: packages
 	cmake --install build/install
 
 format:
-	git ls-files '*.h' '*.cpp' '*.cu' | xargs clang-format-14 -i
+	git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | grep -v '^tests/acceptance/' | xargs clang-format-14 -i
 
 clean:
 	rm -rf build

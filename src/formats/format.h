@@ -22,8 +22,8 @@
 //   r.lookup(t, w)     byte i = t[byte i of w], t a table of 16 bytes
 // and words offer & | ^ with a uint32_t or a word, << and >> by an int, each on 32-bit lanes.
 //
-// A plain format (F32, F16, BF16) has kPlain = true, kValues = 1, kAlign, a Block that is one number, and value(b), where
-// b is a Block, or as many of them as a SIMD type holds.
+// A plain format (F32, F16, BF16) has kPlain = true, kValues = 1, kAlign, a Block that is one number, and value(b),
+// where b is a Block, or as many of them as a SIMD type holds.
 #pragma once
 
 #include "core/dialect.h"
