@@ -157,7 +157,7 @@ class ReferenceModel {
       const Row x = norm(row, blk + "ffn_norm.weight"), p = softmax(linear(blk + "ffn_gate_inp", x));
       std::vector<std::size_t> order(p.size());
       std::iota(order.begin(), order.end(), std::size_t{0});
-      std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return p[a] > p[b]; });
+      std::ranges::sort(order, {}, [&](std::size_t e) { return std::pair(-p[e], e); });
       order.resize(M::kExpertsUsed);
       double sum = 0;
       for (const std::size_t e : order) sum += p[e];
