@@ -187,9 +187,8 @@ class OnBackend : public testing::TestWithParam<Backend> {
   void for_each_kernel(Op op, std::optional<GgmlType> format,
                        const std::function<void(const KernelRegistry&, const std::string&)>& run) {
     const auto names = kernels(GetParam(), op, format);
-    if (GetParam() == Backend::Cpu) {
-      EXPECT_FALSE(names.empty()) << "the CPU has no kernel for " << op_name(op);
-    }
+    if (names.empty() && GetParam() != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
+    EXPECT_FALSE(names.empty()) << "the CPU has no kernel for " << op_name(op);
     for (const std::string& name : names) {
       SCOPED_TRACE(name);
       KernelRegistry registry;
