@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <fstream>
 
 #include "cli/process.h"
@@ -155,6 +156,27 @@ TEST(CliGenerate, RepeatPenaltyAndHalfCacheAreHeard) {
 TEST(CliGenerate, ContextEndsTheText) {
   const auto json = json_of(generate(dense_model(), {"--tokens", "318,1530,862", "-c", "8", "--ignore-eos", "--json"}));
   EXPECT_EQ(json.at("tokens").size(), 6u);  // the last one needs no room of its own
+}
+
+TEST(CliGenerate, EndOfTextEndsTheTextUnlessIgnored) {
+  // The embedded model with another end token: the one that it finds likeliest after this prompt.
+  const TempDir dir;
+  auto bytes = read_file(dense_model());
+  const std::string key = "tokenizer.ggml.eos_token_id";
+  const auto at = std::search(bytes.begin(), bytes.end(), key.begin(), key.end());
+  ASSERT_NE(at, bytes.end());
+  const std::uint32_t likeliest = 291;
+  std::memcpy(&*at + key.size() + 4, &likeliest, sizeof likeliest);  // behind the value's type
+  const auto path = (dir / "model.gguf").string();
+  write_file(path, bytes);
+  const Arguments rest = {"--tokens", "318,1530,862", "-n", "4", "--json"};
+  EXPECT_TRUE(json_of(generate(path, rest)).at("tokens").empty());
+  auto ignoring = rest;
+  ignoring.push_back("--ignore-eos");
+  EXPECT_EQ(json_of(generate(path, ignoring)).at("tokens"), json_of(generate(dense_model(), rest)).at("tokens"));
+  const auto text = mlxn(generate(path, {"--tokens", "318,1530,862", "-n", "4"}));
+  EXPECT_EQ(text.out, "The SELECT statement\n");
+  EXPECT_THAT(text.err, HasSubstr("end of text"));
 }
 
 TEST(CliGenerate, WrongUsage) {

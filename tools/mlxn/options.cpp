@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <charconv>
-#include <cmath>
 #include <string_view>
 #include <type_traits>
 
@@ -20,9 +19,8 @@ template <class T>
 T parse(const std::string& option, std::string_view text, T low, T high) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  bool ok = error == std::errc() && end == text.data() + text.size() && value >= low && value <= high;
-  if constexpr (std::is_floating_point_v<T>) ok = ok && std::isfinite(value);
-  if (ok) return value;
+  // NaN is in no range.
+  if (error == std::errc() && end == text.data() + text.size() && value >= low && value <= high) return value;
   constexpr const char* kind = std::is_floating_point_v<T> ? "number" : "whole number";
   throw CLI::ValidationError(option, fmt::format("needs a {} from {} to {}, not \"{}\"", kind, low, high, text));
 }
