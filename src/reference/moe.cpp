@@ -20,7 +20,7 @@ Routing moe_softmax_topk(std::span<const float> logits, std::size_t n_experts, s
     }
     std::vector<std::uint32_t> order(n_experts);
     std::iota(order.begin(), order.end(), 0u);
-    std::ranges::stable_sort(order, [&](std::uint32_t a, std::uint32_t b) { return x[a] > x[b]; });
+    std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
     const std::size_t summed = renormalize ? top_k : n_experts;
     double sum = 0;
     for (std::size_t s = 0; s < summed; ++s) sum += std::exp(double{x[order[s]]} - double{x[order[0]]});

@@ -15,7 +15,7 @@ namespace {
 std::vector<std::uint32_t> descending(std::span<const float> x) {
   std::vector<std::uint32_t> order(x.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::ranges::stable_sort(order, [&](std::uint32_t a, std::uint32_t b) { return x[a] > x[b]; });
+  std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) { return x[a] != x[b] ? x[a] > x[b] : a < b; });
   return order;
 }
 
