@@ -7,6 +7,7 @@
 #include "formats/f32.h"
 #include "formats/q4_0.h"
 #include "formats/q4_k.h"
+#include "formats/q5_0.h"
 #include "formats/q5_k.h"
 #include "formats/q6_k.h"
 #include "formats/q8_0.h"
@@ -18,6 +19,7 @@
   MLXN_FORMAT(F32, f32)           \
   MLXN_FORMAT(F16, f16)           \
   MLXN_FORMAT(Q4_0, q4_0)         \
+  MLXN_FORMAT(Q5_0, q5_0)         \
   MLXN_FORMAT(Q8_0, q8_0)         \
   MLXN_FORMAT(Q4_K, q4_K)         \
   MLXN_FORMAT(Q5_K, q5_K)         \

@@ -1,0 +1,28 @@
+#pragma once
+
+#include "formats/format.h"
+
+namespace mlx_native {
+
+/// 5.5 bits a value: Q4_0 with a fifth bit.
+struct Q5_0 {
+  K_STATIC bool kPlain = false, kHasOffset = false;
+  K_STATIC int kValues = 32, kGroup = 32, kBias = 16, kAlign = 2;
+
+  /// value = d * (q - 16). The low nibbles of qs are values 0 to 15, the high ones 16 to 31; bit i of qh is the fifth
+  /// of value i.
+  struct Block {
+    uint16_t d;  // f16
+    uint16_t qh[2];
+    uint8_t qs[16];
+  };
+
+  template <class R>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+    return ((r.load(b.qs) >> 4 * run) & 0x0f0f0f0fu) | r.spread(b.qh[run]) << 4;
+  }
+  static K_FN Affine affine(const K_GLOBAL Block& b, int) { return {half_to_float(b.d), 0.0f}; }
+};
+static_assert(sizeof(Q5_0::Block) == 22);
+
+}  // namespace mlx_native
