@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <vector>
 
 using namespace mlx_native;
 
@@ -22,9 +23,13 @@ int main(int argc, char** argv) {
   for (std::size_t i = 0; i < k; ++i) input[i] = std::sin(static_cast<float>(i));
 
   CommandEncoder encoder = device.command_encoder().value();
-  quantized_matmul_ggml(encoder, registry, device, x, weight, y, {.m = 1, .n = n, .k = k, .ggml_type = info.ggml_type})
-      .value();
-  encoder.commit_and_wait().value();
+  const auto done = quantized_matmul_ggml(encoder, registry, device, x, weight, y,
+                                          {.m = 1, .n = n, .k = k, .ggml_type = info.ggml_type})
+                        .and_then([&] { return encoder.commit_and_wait(); });
+  if (!done) {
+    std::fprintf(stderr, "%s\n", done.error().message.c_str());
+    return 1;
+  }
 
   const auto output = y.as_slice<float>().value();
   const std::vector<float> decoded = dequantize(info.ggml_type, file.tensor_bytes(name).value()).value();
