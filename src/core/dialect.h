@@ -75,12 +75,17 @@ K_FN float square_root(float x) { return sqrtf(x); }
 #else
 K_FN float bits_to_float(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 K_FN uint32_t float_to_bits(float value) { return __builtin_bit_cast(uint32_t, value); }
-/// Exact, subnormals, infinities and NaN payloads included.
+/// Exact, subnormals and infinities included; NaN for NaN (where no instruction makes it quiet, with its payload).
 K_FN float half_to_float(uint16_t bits) {
+#if defined(__F16C__)
+  using Halfs = short __attribute__((vector_size(16)));
+  return __builtin_ia32_vcvtph2ps(Halfs{short(bits)})[0];
+#else
   const uint32_t sign = uint32_t(bits & 0x8000u) << 16, magnitude = bits & 0x7fffu;
   if (magnitude >= 0x7c00u) return bits_to_float(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
   // 2^112 moves the exponent bias from 15 to 127; the multiplication also normalises subnormals.
   return bits_to_float(sign | float_to_bits(bits_to_float(magnitude << 13) * 0x1p112f));
+#endif
 }
 K_FN float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 K_FN float square_root(float x) { return __builtin_sqrtf(x); }

@@ -15,6 +15,11 @@
 //     static Affine affine(const K_GLOBAL Block& b, int group);                      // 0 <= group < kValues / kGroup
 //   };
 //
+// Where a block has 8 or 16 groups whose factors are small integers times a common unit, it also offers them all at
+// once, for machines that decode many groups together:
+//
+//     static GroupBytes<kValues / kGroup> group_bytes(const K_GLOBAL Block& b);
+//
 // codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
 // of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p
@@ -33,6 +38,14 @@ namespace mlx_native {
 /// Parameters of a group: value = scale * float(code - kBias) + offset.
 struct Affine {
   float scale, offset;
+};
+
+/// The factors of all groups: affine(b, g) = {scale_unit * float(scale g), offset_unit * float(offset g)}, bit for bit.
+/// The integers are signed bytes, four in a word, the lowest byte first.
+template <int Groups>
+struct GroupBytes {
+  float scale_unit, offset_unit;
+  uint32_t scales[Groups / 4], offsets[Groups / 4];
 };
 
 /// Reads word `index` (0..3) of a run: codes 4 * index to 4 * index + 3. Align: what the address of a run is a multiple

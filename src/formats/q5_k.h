@@ -29,6 +29,9 @@ struct Q5_K {
     const ScaleMin6 s = scale_min6(b.scales, group);
     return {half_to_float(b.d) * float(s.scale), -(half_to_float(b.dmin) * float(s.min))};
   }
+  static K_FN GroupBytes<8> group_bytes(const K_GLOBAL Block& b) {
+    return scale_min6_bytes(b.scales, half_to_float(b.d), half_to_float(b.dmin));
+  }
 };
 static_assert(sizeof(Q5_K::Block) == 176);
 

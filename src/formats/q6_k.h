@@ -29,6 +29,13 @@ struct Q6_K {
   static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
     return {half_to_float(b.d) * float(b.scales[group]), 0.0f};
   }
+  static K_FN GroupBytes<16> group_bytes(const K_GLOBAL Block& b) {
+    const K_GLOBAL uint8_t* s = reinterpret_cast<const K_GLOBAL uint8_t*>(b.scales);
+    return {half_to_float(b.d),
+            0.0f,
+            {load_word<2>(s), load_word<2>(s + 4), load_word<2>(s + 8), load_word<2>(s + 12)},
+            {0, 0, 0, 0}};
+  }
 };
 static_assert(sizeof(Q6_K::Block) == 210);
 

@@ -12,7 +12,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 namespace {
 
-constexpr int kKeys = 64, kRows = kTileRows;
+constexpr int kKeys = 64, kRows = kTileRows < 4 ? kTileRows : 4;
 static_assert(kKeys % kLanes == 0);
 constexpr float kInfinity = __builtin_inff();
 

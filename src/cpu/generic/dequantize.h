@@ -9,24 +9,57 @@
 namespace mlx_native::cpu::MLXN_ISA {
 
 template <class Format>
+concept HasGroupBytes = requires(const typename Format::Block& block) {
+  Format::group_bytes(block);
+};
+
+template <class Format>
 K_FN const typename Format::Block* blocks_of(const uint8_t* bytes) {
   return reinterpret_cast<const typename Format::Block*>(bytes);
 }
 
+/// The scales and offsets of a block's groups.
+template <class Format>
+struct Affines {
+  static constexpr int kGroups = Format::kValues / Format::kGroup;
+  alignas(32) float scale[kGroups], offset[kGroups];
+
+  K_FN explicit Affines(const typename Format::Block& block) {
+    if constexpr (HasGroupBytes<Format>) {
+      const GroupBytes<kGroups> bytes = Format::group_bytes(block);
+      MLXN_UNROLL
+      for (int i = 0; i < kGroups; i += 8) {
+        store_oct(scale + i, signed_bytes(bytes.scales[i / 4], bytes.scales[i / 4 + 1]) * bytes.scale_unit);
+        if constexpr (Format::kHasOffset)
+          store_oct(offset + i, signed_bytes(bytes.offsets[i / 4], bytes.offsets[i / 4 + 1]) * bytes.offset_unit);
+      }
+    } else {
+      MLXN_UNROLL
+      for (int i = 0; i < kGroups; ++i) {
+        const Affine affine = Format::affine(block, i);
+        scale[i] = affine.scale;
+        offset[i] = affine.offset;
+      }
+    }
+  }
+};
+
 template <class Format>
 K_FN void decode_block(const typename Format::Block& block, float* out) {
   constexpr int kRuns = Format::kGroup / 16;
+  const Affines<Format> affines(block);
+  MLXN_UNROLL
   for (int group = 0; group < Format::kValues / Format::kGroup; ++group) {
-    const Affine affine = Format::affine(block, group);
-    const Vec scale = splat(affine.scale), offset = splat(affine.offset);
-    for (int run = kRuns * group; run < kRuns * (group + 1); ++run) {
-      const Run codes = to_run(Format::codes(CodeReader{}, block, run));
+    MLXN_UNROLL
+    for (int run = 0; run < kRuns; ++run) {
+      const Run codes = to_run(Format::codes(CodeReader{}, block, kRuns * group + run));
+      MLXN_UNROLL
       for (int part = 0; part < kRunParts; ++part) {
         Vec value = codes.part[part];
         if constexpr (Format::kBias != 0) value -= float(Format::kBias);
-        value *= scale;
-        if constexpr (Format::kHasOffset) value += offset;
-        store(out + 16 * run + kLanes * part, value);
+        value *= affines.scale[group];
+        if constexpr (Format::kHasOffset) value += affines.offset[group];
+        store(out + Format::kGroup * group + 16 * run + kLanes * part, value);
       }
     }
   }

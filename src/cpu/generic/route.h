@@ -40,7 +40,7 @@ struct Route {
 };
 
 inline std::size_t route_scratch(const MatmulIdArgs& a) {
-  return (std::size_t{a.n_experts} + 3 + std::size_t{a.n_tokens} * a.top_k) * sizeof(uint64_t);
+  return (std::size_t{a.n_experts} + 3 + std::size_t{a.n_tokens} * a.top_k + 7) / 8 * 64;  // a multiple of 64
 }
 
 /// The route in the args' scratch, made by the first worker: complete after the next barrier.

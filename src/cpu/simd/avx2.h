@@ -11,15 +11,21 @@ inline constexpr int kLanes = 8;
 using Vec = float __attribute__((vector_size(32)));
 using IntVec = int32_t __attribute__((vector_size(32)));
 using Quad = float __attribute__((vector_size(16)));
+using Oct = Vec;
 using Codes = uint32_t __attribute__((vector_size(16)));
 using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
-// 12 sums, 3 activations and a weight fill the 16 registers.
-inline constexpr int kTileRows = 3, kTileColumns = 4;
+// 12 sums, 3 rows of x and a weight fill the 16 registers.
+inline constexpr int kTileRows = 3;
 
 /// a * b + c, rounded once.
 K_FN Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 K_FN Quad fold(Vec v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
+
+/// Eight signed bytes, the lowest of `low` first.
+K_FN Oct signed_bytes(uint32_t low, uint32_t high) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(int64_t(uint64_t{high} << 32 | low))));
+}
 
 K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
   return reinterpret_cast<Codes>(

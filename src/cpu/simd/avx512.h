@@ -11,17 +11,24 @@ inline constexpr int kLanes = 16;
 using Vec = float __attribute__((vector_size(64)));
 using IntVec = int32_t __attribute__((vector_size(64)));
 using Quad = float __attribute__((vector_size(16)));
+using Oct = float __attribute__((vector_size(32)));
 using Codes = uint32_t __attribute__((vector_size(16)));
 using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
-// 24 sums, 4 activations and a weight of 32 registers.
-inline constexpr int kTileRows = 4, kTileColumns = 6;
+// 24 sums, 6 rows of x and a weight fill the 32 registers.
+inline constexpr int kTileRows = 6;
 
 /// a * b + c, rounded once.
 K_FN Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+K_FN Oct fma(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
 K_FN Quad fold(Vec v) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+
+/// Eight signed bytes, the lowest of `low` first.
+K_FN Oct signed_bytes(uint32_t low, uint32_t high) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(int64_t(uint64_t{high} << 32 | low))));
 }
 
 K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {

@@ -10,14 +10,26 @@ inline constexpr int kLanes = 4;
 using Vec = float __attribute__((vector_size(16)));
 using IntVec = int32_t __attribute__((vector_size(16)));
 using Quad = Vec;
+using Oct = float __attribute__((vector_size(32)));
 using Codes = uint32_t __attribute__((vector_size(16)));
 using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
-inline constexpr int kTileRows = 2, kTileColumns = 4;
+inline constexpr int kTileRows = 2;
 
 /// a * b + c, rounded once or twice.
 K_FN Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+K_FN Oct fma(Oct a, Oct b, Oct c) { return a * b + c; }
 K_FN Quad fold(Vec v) { return v; }
+
+/// Eight signed bytes, the lowest of `low` first.
+K_FN Oct signed_bytes(uint32_t low, uint32_t high) {
+  Oct v;
+  for (int i = 0; i < 4; ++i) {
+    v[i] = float(int8_t(low >> 8 * i));
+    v[i + 4] = float(int8_t(high >> 8 * i));
+  }
+  return v;
+}
 
 struct Run {
   Vec part[16 / kLanes];

@@ -3,6 +3,7 @@
 // also the namespace of everything that depends on it: no symbol of one ISA can stand in for another's.
 //
 //   Vec, IntVec   kLanes floats, 32-bit integers: native vectors, so that + - * / < & | << work on them
+//   Oct, Quad     8 and 4 floats on every ISA
 //   Codes         16 unsigned bytes, four 32-bit lanes: what a format's codes() makes of a run
 //   Run           the same as numbers, in order
 #pragma once
@@ -10,6 +11,13 @@
 #include "core/dialect.h"
 
 #include MLXN_ISA_HEADER  // cpu/simd/ISA.h
+
+/// Before a loop of at most 16 turns whose index picks registers.
+#if defined(__clang__)
+#define MLXN_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define MLXN_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -100,6 +108,20 @@ K_FN Vec load_plain(const typename Format::Block* p) {
     return Format::value(load(p));
 }
 
+K_FN Quad load_quad(const float* p) {
+  Quad v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+K_FN void store_quad(float* p, Quad v) { __builtin_memcpy(p, &v, sizeof v); }
+
+K_FN Oct load_oct(const float* p) {
+  Oct v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+K_FN void store_oct(float* p, Oct v) { __builtin_memcpy(p, &v, sizeof v); }
+
 /// The sum of all lanes: halves are added until four lanes are left, then (0 + 1) + (2 + 3).
 K_FN float sum(Vec v) {
   const Quad q = fold(v);
@@ -115,6 +137,10 @@ K_FN Quad sum4(Vec a, Vec b, Vec c, Vec d) {
   const Quad lane2 = __builtin_shufflevector(xy_high, zw_high, 0, 1, 4, 5);
   const Quad lane3 = __builtin_shufflevector(xy_high, zw_high, 2, 3, 6, 7);
   return (lane0 + lane1) + (lane2 + lane3);
+}
+K_FN float sum_oct(Oct v) {
+  const Quad q = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+  return (q[0] + q[1]) + (q[2] + q[3]);
 }
 K_FN float max_lane(Vec v) {
   float m = v[0];
