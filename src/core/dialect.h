@@ -48,8 +48,12 @@ using namespace metal;
 K_FN float bits_to_float(uint32_t bits) { return as_type<float>(bits); }
 K_FN uint32_t float_to_bits(float value) { return as_type<uint32_t>(value); }
 K_FN float half_to_float(uint16_t bits) { return float(as_type<half>(bits)); }
+K_FN uint16_t float_to_half(float value) { return as_type<uint16_t>(half(value)); }
 K_FN float multiply_add(float a, float b, float c) { return fma(a, b, c); }
 K_FN float square_root(float x) { return precise::sqrt(x); }
+K_FN void store_word(device uint32_t* p, uint32_t value) {
+  atomic_store_explicit(reinterpret_cast<device atomic_uint*>(p), value, memory_order_relaxed);
+}
 #else
 using std::int16_t;
 using std::int32_t;
@@ -70,8 +74,10 @@ K_FN uint32_t float_to_bits(float value) {
   return bits;
 }
 K_FN float half_to_float(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+K_FN uint16_t float_to_half(float value) { return __half_as_ushort(__float2half_rn(value)); }
 K_FN float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 K_FN float square_root(float x) { return sqrtf(x); }
+K_FN void store_word(uint32_t* p, uint32_t value) { *static_cast<volatile uint32_t*>(p) = value; }
 #else
 K_FN float bits_to_float(uint32_t bits) { return __builtin_bit_cast(float, bits); }
 K_FN uint32_t float_to_bits(float value) { return __builtin_bit_cast(uint32_t, value); }
@@ -87,12 +93,23 @@ K_FN float half_to_float(uint16_t bits) {
   return bits_to_float(sign | float_to_bits(bits_to_float(magnitude << 13) * 0x1p112f));
 #endif
 }
+K_FN uint16_t float_to_half(float value) {
+  const uint32_t bits = float_to_bits(value), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return uint16_t(sign | 0x7e00u | (magnitude >> 13 & 0x1ffu));
+  if (magnitude >= 0x477ff000u) return uint16_t(sign | 0x7c00u);  // 65520, halfway to 65536
+  // Below 2^-14: the sum with 1/2 rounds to a multiple of 2^-24, the step of subnormal halfs.
+  if (magnitude < 0x38800000u) return uint16_t(sign | (float_to_bits(bits_to_float(magnitude) + 0.5f) - 0x3f000000u));
+  return uint16_t(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13);
+}
 K_FN float multiply_add(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 K_FN float square_root(float x) { return __builtin_sqrtf(x); }
+K_FN void store_word(uint32_t* p, uint32_t value) { __atomic_store_n(p, value, __ATOMIC_RELAXED); }
 #endif
 #endif
 
 // multiply_add(a, b, c) is a * b + c, rounded once; square_root is correctly rounded. No compiler may fuse by itself.
+// float_to_half rounds to nearest even; overflow is infinite, a NaN stays a NaN. Of several threads that store_word()
+// to one place, any one wins.
 
 K_FN float bfloat_to_float(uint16_t bits) { return bits_to_float(uint32_t(bits) << 16); }
 

@@ -22,6 +22,12 @@ struct Thread {
     for (int apart = 16; apart > 0; apart /= 2) x += __shfl_xor_sync(kAllLanes, x, apart);
     return x;
   }
+  __device__ float simd_max(float x) const {
+#pragma unroll
+    for (int apart = 16; apart > 0; apart /= 2) x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, apart));
+    return x;
+  }
+  __device__ std::uint32_t simd_min(std::uint32_t x) const { return __reduce_min_sync(kAllLanes, x); }
   template <class T>
   __device__ T simd_broadcast(T x, std::uint32_t lane) const {
     return __shfl_sync(kAllLanes, x, lane);

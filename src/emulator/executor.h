@@ -50,6 +50,7 @@ class Launch {
   void run(std::uint32_t groups, const typename Kernel::Args& args) {
     static_assert(Kernel::kThreads % 32 == 0 && Kernel::kThreads <= 1024 && Kernel::kScratchBytes <= 32 << 10,
                   "what every GPU of today has");
+    fence();  // after the command's earlier kernels
     if (fault_.empty())
       fault_ = executor_.run({.groups = groups,
                               .threads = Kernel::kThreads,

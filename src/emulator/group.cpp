@@ -34,7 +34,7 @@ void begin_work() { release(begin_sync); }
 void fence() { acquire(end_sync); }
 
 std::string describe(Group::Collective kind, const Site& site) {
-  constexpr const char* kNames[] = {"barrier", "simd_sum", "simd_broadcast"};
+  constexpr const char* kNames[] = {"barrier", "simd_sum", "simd_max", "simd_min", "simd_broadcast"};
   const char* const slash = std::strrchr(site.file_name(), '/');
   return fmt::format("{} at {}:{}", kNames[static_cast<int>(kind)], slash ? slash + 1 : site.file_name(), site.line());
 }
@@ -150,6 +150,14 @@ void Group::meet(Meeting& meeting, Lane& lane, Collective kind, const Site& site
 
 void Group::complete(Meeting& meeting, Collective kind) {
   if (kind == Collective::Broadcast) meeting.result = meeting.values[meeting.source];
+  if (kind == Collective::Max || kind == Collective::Min) {
+    meeting.result = meeting.values[0];
+    for (std::uint32_t i = 1; i < meeting.size; ++i) {
+      const std::uint32_t value = meeting.values[i];
+      const float x = std::bit_cast<float>(value), best = std::bit_cast<float>(meeting.result);
+      if (kind == Collective::Min ? value < meeting.result : x > best || best != best) meeting.result = value;
+    }
+  }
   if (kind != Collective::Sum) return;
   float sums[32] = {};
   for (std::uint32_t i = 0; i < meeting.size; ++i) sums[i] = std::bit_cast<float>(meeting.values[i]);
@@ -187,6 +195,13 @@ void Thread::barrier(Site site) const { owner_.barrier(index_, site); }
 float Thread::simd_sum(float x, Site site) const {
   return std::bit_cast<float>(
       owner_.exchange(index_, Group::Collective::Sum, std::bit_cast<std::uint32_t>(x), 0, site));
+}
+float Thread::simd_max(float x, Site site) const {
+  return std::bit_cast<float>(
+      owner_.exchange(index_, Group::Collective::Max, std::bit_cast<std::uint32_t>(x), 0, site));
+}
+std::uint32_t Thread::simd_min(std::uint32_t x, Site site) const {
+  return owner_.exchange(index_, Group::Collective::Min, x, 0, site);
 }
 std::uint32_t Thread::simd_broadcast(std::uint32_t x, std::uint32_t lane, Site site) const {
   return owner_.exchange(index_, Group::Collective::Broadcast, x, lane, site);

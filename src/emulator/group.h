@@ -50,7 +50,7 @@ class Group {
 
   // Called by threads.
   void barrier(std::uint32_t thread, const Site& site);
-  enum class Collective { Barrier, Sum, Broadcast };
+  enum class Collective { Barrier, Sum, Max, Min, Broadcast };
   std::uint32_t exchange(std::uint32_t thread, Collective kind, std::uint32_t value, std::uint32_t source,
                          const Site& site);
 

@@ -29,6 +29,10 @@ class Thread {
   void barrier(Site site = Site::current()) const;
   /// The sum over the simdgroup, in every lane: pairs 16 lanes apart first, then 8, 4, 2, 1. Orders no memory.
   float simd_sum(float x, Site site = Site::current()) const;
+  /// The largest over the simdgroup, NaNs left out, in every lane; all NaN: NaN. Orders no memory.
+  float simd_max(float x, Site site = Site::current()) const;
+  /// The smallest over the simdgroup, in every lane. Orders no memory.
+  std::uint32_t simd_min(std::uint32_t x, Site site = Site::current()) const;
   /// The value of `lane`, which all lanes must name alike. Orders no memory.
   std::uint32_t simd_broadcast(std::uint32_t x, std::uint32_t lane, Site site = Site::current()) const;
   float simd_broadcast(float x, std::uint32_t lane, Site site = Site::current()) const {

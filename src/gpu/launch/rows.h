@@ -16,14 +16,31 @@ template <class Entries>
 std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
   std::vector<detail::Kernel> all;
   const auto add = [&]<class Family>(detail::Op op, std::optional<GgmlType> format) {
+    std::size_t (*scratch_bytes)(const void*) = nullptr;
+    if constexpr (requires(const typename Family::Args& args) { Family::scratch_bytes(args); })
+      scratch_bytes = [](const void* args) {
+        return Family::scratch_bytes(*static_cast<const typename Family::Args*>(args));
+      };
     all.push_back({.name = format ? fmt::format("{}.{}.{}", prefix, detail::op_name(op), ggml_type_name(*format))
                                   : fmt::format("{}.{}", prefix, detail::op_name(op)),
                    .backend = backend,
                    .op = op,
                    .format = format,
-                   .entry = Entries::template entry<Family>()});
+                   .entry = Entries::template entry<Family>(),
+                   .scratch_bytes = scratch_bytes});
   };
   add.template operator()<RmsNorm>(detail::Op::RmsNorm, std::nullopt);
+  add.template operator()<Rope>(detail::Op::Rope, std::nullopt);
+  add.template operator()<KvCacheWrite>(detail::Op::KvCacheWrite, std::nullopt);
+  add.template operator()<Attention>(detail::Op::Attention, std::nullopt);
+  add.template operator()<Add>(detail::Op::Add, std::nullopt);
+  add.template operator()<Mul>(detail::Op::Mul, std::nullopt);
+  add.template operator()<SiluMul>(detail::Op::SiluMul, std::nullopt);
+  add.template operator()<Gelu>(detail::Op::Gelu, std::nullopt);
+  add.template operator()<MoeSoftmaxTopk>(detail::Op::MoeSoftmaxTopk, std::nullopt);
+  add.template operator()<MoeWeightedReduce>(detail::Op::MoeWeightedReduce, std::nullopt);
+  add.template operator()<Argmax>(detail::Op::Argmax, std::nullopt);
+  add.template operator()<Sample>(detail::Op::Sample, std::nullopt);
 #define MLXN_FORMAT(Name, ggml_name)                                                 \
   add.template operator()<MatVec<Name>>(detail::Op::MatVec, GgmlType::Name);         \
   add.template operator()<MatVecId<Name>>(detail::Op::MatVecId, GgmlType::Name);     \
