@@ -126,8 +126,8 @@ struct Measured {
 
 template <class Side>
 double time_of(Side& side, std::size_t first, std::size_t count) {
-  // The other side's threads still spin for a moment.
-  std::this_thread::sleep_for(std::chrono::milliseconds(3));
+  // Threads of the other side may spin for milliseconds (libgomp does) before they sleep.
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
   const auto start = std::chrono::steady_clock::now();
   side.run(first, count);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / static_cast<double>(count);

@@ -2,7 +2,7 @@
 # per ISA. A new file needs no edit of a list.
 function(mlxn_sources out room)
   file(GLOB_RECURSE files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${room}/*.cpp)
-  list(FILTER files EXCLUDE REGEX "_test\\.cpp$|/cpu/generic/")
+  list(FILTER files EXCLUDE REGEX "_test\\.cpp$|/cpu/(generic|simd)/")
   set(${out} ${files} PARENT_SCOPE)
 endfunction()
 

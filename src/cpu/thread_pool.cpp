@@ -1,5 +1,6 @@
 #include "cpu/thread_pool.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -15,30 +16,35 @@ void pause() {
 #endif
 }
 
-/// Waits while `value` is `old`: some microseconds by spinning (a fork must not cost a system call), then asleep.
-void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
-  for (int spin = 0; spin < 4000; ++spin) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    pause();
-  }
-  value.wait(old, std::memory_order_acquire);
-}
-
 }  // namespace
 
-void TeamState::barrier() {
+void Patience::wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  for (int spin = 0; spin < spins_; ++spin) {
+    if (value.load(std::memory_order_acquire) != old) {
+      spins_ = std::min(kMost, 2 * spins_);
+      return;
+    }
+    pause();
+  }
+  spins_ = std::max(kLeast, spins_ / 2);
+  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+}
+
+void TeamState::barrier(std::uint32_t index) {
   const std::uint32_t phase = phase_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.store(phase + 1, std::memory_order_release);
     phase_.notify_all();
   } else {
-    while (phase_.load(std::memory_order_acquire) == phase) wait_while(phase_, phase);
+    workers_[index].patience.wait_while(phase_, phase);
   }
 }
 
 TeamState::TeamState(std::uint32_t count)
-    : count_(count), local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))) {
+    : count_(count),
+      local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))),
+      workers_(count) {
   if (!local_) throw std::bad_alloc();
 }
 
@@ -48,7 +54,7 @@ Team::Team(TeamState& state, std::uint32_t index, std::uint32_t count)
     : state_(state), index_(index), count_(count), local_(state.local(index)) {}
 
 void Team::barrier() {
-  if (count_ > 1) state_.barrier();
+  if (count_ > 1) state_.barrier(index_);
 }
 
 ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count) {
@@ -78,14 +84,15 @@ void ThreadPool::run(const std::function<void(Team&)>& body) {
   generation_.notify_all();
   Team team(state_, 0, count_);
   body(team);
-  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) wait_while(running_, left);
+  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;)
+    state_.patience(0).wait_while(running_, left);
 }
 
 void ThreadPool::work(std::uint32_t index) {
   Team team(state_, index, count_);
+  Patience idle;  // of its own: sleep between runs says nothing of barriers within one
   for (std::uint32_t seen = 0;;) {
-    wait_while(generation_, seen);
-    if (generation_.load(std::memory_order_acquire) == seen) continue;
+    idle.wait_while(generation_, seen);
     ++seen;
     if (stopping_.load(std::memory_order_relaxed)) return;
     (*body_)(team);

@@ -12,25 +12,43 @@
 
 namespace mlx_native::cpu {
 
+/// How long a worker spins before it sleeps. Spinning is cheaper than a system call where the others run; where they do
+/// not, because there are more threads than cores, it keeps them from running. So a worker that had to sleep spins half
+/// as long the next time, and one that did not, twice as long.
+class Patience {
+ public:
+  /// Returns when `value` is not `old`.
+  void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old);
+
+ private:
+  static constexpr int kLeast = 32, kMost = 4096;  // pauses: about 0.5 and 50 microseconds
+  int spins_ = kMost;
+};
+
 /// What the workers of one pool share.
 class TeamState {
  public:
   explicit TeamState(std::uint32_t count);
 
-  void barrier();
+  void barrier(std::uint32_t index);
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
+  Patience& patience(std::uint32_t index) { return workers_[index].patience; }
 
  private:
   struct Free {
     void operator()(std::byte* memory) const;
   };
+  struct alignas(64) Worker {
+    Patience patience;
+  };
   const std::uint32_t count_;
-  std::atomic<std::uint32_t> arrived_{0};
-  std::atomic<std::uint32_t> phase_{0};
   std::unique_ptr<std::byte[], Free> local_;
+  std::vector<Worker> workers_;
+  alignas(64) std::atomic<std::uint32_t> arrived_{0};
+  alignas(64) std::atomic<std::uint32_t> phase_{0};
 };
 
-/// `count` workers, the caller of run() being the first. Between runs they spin for a moment, then sleep.
+/// `count` workers, the caller of run() being the first.
 class ThreadPool {
  public:
   /// Throws std::bad_alloc or std::system_error where memory or threads run out.
@@ -49,9 +67,9 @@ class ThreadPool {
   TeamState state_;
   std::mutex turn_;
   const std::function<void(Team&)>* body_ = nullptr;
-  std::atomic<std::uint32_t> generation_{0};
-  std::atomic<std::uint32_t> running_{0};
   std::atomic<bool> stopping_{false};
+  alignas(64) std::atomic<std::uint32_t> generation_{0};
+  alignas(64) std::atomic<std::uint32_t> running_{0};
   std::vector<std::thread> threads_;
 };
 

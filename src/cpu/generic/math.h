@@ -41,7 +41,7 @@ K_FN Vec tanh(Vec x) {
   return size < 0.35f ? small : x < 0.0f ? -large : large;
 }
 
-/// Absolute error below 3e-7 (Abramowitz and Stegun, 7.1.26).
+/// Absolute error below 4e-7 (Abramowitz and Stegun, 7.1.26).
 K_FN Vec erf(Vec x) {
   const Vec size = abs(x), t = 1.0f / fma(size, splat(0.3275911f), splat(1.0f));
   Vec p = splat(1.061405429f);
