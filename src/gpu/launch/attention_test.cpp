@@ -1,0 +1,120 @@
+// Attention on aligned caches, in every shape that the launcher tells apart, against float64.
+#include "reference/attention.h"
+
+#include <gtest/gtest.h>
+#include <mlx_native/mlx_native.h>
+
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <random>
+
+#include "core/f16.h"
+
+namespace mlx_native {
+namespace {
+
+std::vector<Backend> gpus() {
+  std::vector<Backend> all = available_backends();
+  std::erase(all, Backend::Cpu);
+  return all;
+}
+
+struct Problem {
+  std::uint32_t n_tokens, n_heads, n_kv_heads, head_dim, capacity, first;
+};
+
+class GpuAttention : public testing::TestWithParam<Backend> {
+ protected:
+  MlxBuffer upload(std::span<const float> values) const {
+    MlxBuffer buffer = device.alloc_buffer(values.size_bytes(), DType::F32, {values.size()}).value();
+    std::ranges::copy(values, buffer.as_mut_slice<float>().value().begin());
+    return buffer;
+  }
+  /// Values become what the cache holds of them.
+  MlxBuffer cache(std::vector<float>& values, bool f16) const {
+    if (!f16) return upload(values);
+    MlxBuffer buffer = device.alloc_buffer(values.size() * 2, DType::F16, {values.size()}).value();
+    const auto bytes = buffer.reinterpret(DType::U8, {values.size() * 2}).value().as_mut_slice<std::uint8_t>().value();
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::uint16_t half = float_to_half(values[i]);
+      std::memcpy(&bytes[2 * i], &half, 2);
+      values[i] = half_to_float(half);
+    }
+    return buffer;
+  }
+
+  void expect_attended(const Problem& p, bool f16) {
+    SCOPED_TRACE(testing::Message() << p.n_tokens << " tokens from " << p.first << ", heads " << p.n_heads << "/"
+                                    << p.n_kv_heads << " of " << p.head_dim << ", capacity " << p.capacity
+                                    << (f16 ? ", f16" : ", f32"));
+    std::mt19937 random(p.head_dim + p.n_tokens);
+    std::normal_distribution<float> normal;
+    std::vector<float> q(std::size_t{p.n_tokens} * p.n_heads * p.head_dim);
+    std::vector<float> k(std::size_t{p.n_kv_heads} * p.capacity * p.head_dim), v(k.size());
+    for (auto* values : {&q, &k, &v})
+      for (float& x : *values) x = normal(random);
+    const float scale = 1 / std::sqrt(static_cast<float>(p.head_dim));
+    const MlxBuffer query = upload(q), keys = cache(k, f16), values = cache(v, f16);
+    MlxBuffer output = upload(std::vector<float>(q.size(), std::nanf("")));
+    std::vector<std::uint32_t> positions(p.n_tokens);
+    std::iota(positions.begin(), positions.end(), p.first);
+    MlxBuffer where = device.alloc_buffer(positions.size() * 4, DType::U32, {positions.size()}).value();
+    std::ranges::copy(positions, where.as_mut_slice<std::uint32_t>().value().begin());
+
+    CommandEncoder encoder = device.command_encoder().value();
+    const auto added = attention(encoder, {}, device, query, keys, values, where, output,
+                                 {.n_tokens = p.n_tokens,
+                                  .n_heads = p.n_heads,
+                                  .n_kv_heads = p.n_kv_heads,
+                                  .head_dim = p.head_dim,
+                                  .kv_capacity = p.capacity,
+                                  .scale = scale});
+    ASSERT_TRUE(added.has_value()) << added.error().message;
+    const auto ran = encoder.commit_and_wait();
+    ASSERT_TRUE(ran.has_value()) << ran.error().message;
+
+    const auto want = reference::attention(q, k, v, positions,
+                                           {.n_heads = p.n_heads,
+                                            .n_kv_heads = p.n_kv_heads,
+                                            .head_dim = p.head_dim,
+                                            .capacity = p.capacity,
+                                            .scale = double{scale},
+                                            .causal = true,
+                                            .sliding_window = 0,
+                                            .softcap = 0});
+    const auto got = output.as_slice<float>().value();
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      difference += (got[i] - want[i]) * (got[i] - want[i]);
+      norm += want[i] * want[i];
+    }
+    EXPECT_LE(std::sqrt(difference / norm), 2e-6);
+  }
+
+  MlxDevice device = MlxDevice::create(GetParam()).value();
+};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GpuAttention);
+INSTANTIATE_TEST_SUITE_P(Devices, GpuAttention, testing::ValuesIn(gpus()),
+                         [](const auto& info) { return std::string(backend_name(info.param)); });
+
+TEST_P(GpuAttention, EveryPackingAndMoreValuesThanRegistersHold) {
+  for (const std::uint32_t dim : {2u, 6u, 64u, 80u, 96u, 112u, 128u, 192u, 256u, 510u, 512u, 600u, 1026u})
+    for (const bool f16 : {false, true}) {
+      expect_attended({1, 2, 2, dim, 50, 40}, f16);
+      expect_attended({3, 4, 2, dim, 50, 40}, f16);
+    }
+}
+
+TEST_P(GpuAttention, SplitsOfTheKeys) {
+  for (const bool f16 : {false, true}) {
+    expect_attended({1, 2, 2, 128, 1024, 900}, f16);    // a row at a time
+    expect_attended({1, 8, 2, 128, 1024, 1023}, f16);   // a tile of rows
+    expect_attended({2, 2, 1, 64, 1024, 20}, f16);      // most splits have no key
+    expect_attended({1, 4, 1, 600, 700, 650}, f16);     // slices of the values, too
+    expect_attended({1, 4, 2, 64, 513, 100'000}, f16);  // a ring that has gone round
+  }
+}
+
+}  // namespace
+}  // namespace mlx_native
