@@ -84,6 +84,7 @@ Result<void> Commands::wait() {
   if (in_flight_.empty()) return {};
   auto waited = queue_->wait();
   in_flight_.clear();
+  if (recorded_.empty()) hazards_ = {};
   if (!waited) return fail(std::move(waited).error());
   return check_faults();
 }
