@@ -20,7 +20,7 @@ struct EncoderAccess;
 
 /// Records commands, then runs them. A command that reads or writes bytes which an earlier one writes, or writes bytes
 /// which an earlier one reads, runs after it; others may overlap. Movable; used by one thread at a time.
-///
+/// Encoders that share a buffer which one of them writes run in the order of their commits.
 /// Buffers live until the last command that uses them is done. Dropping an encoder drops what was not committed.
 class CommandEncoder {
  public:
