@@ -69,6 +69,22 @@ void Group::lane_main(void* argument) {
   }
 }
 
+Group::Lane* Group::next(Random& random, bool uneven, std::uint32_t favourite) {
+  const auto draw = [&] { return random.below(static_cast<std::uint32_t>(ready_count_)); };
+  std::uint32_t pick = draw();
+  if (uneven) {
+    // Some simdgroups run far ahead of others: of a few lanes, the one whose simdgroup comes first from the favourite
+    // on.
+    const auto count = static_cast<std::uint32_t>(simdgroups_.size());
+    const auto rank = [&](std::uint32_t i) { return (ready_[i]->index / 32 + count - favourite) % count; };
+    for (int i = 0; i < 3; ++i)
+      if (const std::uint32_t other = draw(); rank(other) < rank(pick)) pick = other;
+  }
+  Lane* const lane = ready_[pick];
+  ready_[pick] = ready_[--ready_count_];
+  return lane;
+}
+
 std::string Group::run(Body body, const void* args, std::byte* scratch, std::uint32_t index, std::uint32_t count,
                        Random& random) {
   body_ = body, args_ = args, scratch_ = scratch, index_ = index, count_ = count;
@@ -81,10 +97,10 @@ std::string Group::run(Body body, const void* args, std::byte* scratch, std::uin
     ready_[i] = &lane;
     if (lane.state != Lane::State::Returned) lane.fiber.start(lane_main, &lane);
   }
+  const bool uneven = random.below(2) == 1;
+  const std::uint32_t favourite = random.below(static_cast<std::uint32_t>(simdgroups_.size()));
   while (ready_count_ > 0 && !failed_) {
-    Lane*& pick = ready_[random.below(static_cast<std::uint32_t>(ready_count_))];
-    Lane* const lane = pick;
-    pick = ready_[--ready_count_];
+    Lane* const lane = next(random, uneven, favourite);
     lane->state = Lane::State::Running;
     lane->fiber.resume();
   }
@@ -149,6 +165,7 @@ void Group::meet(Meeting& meeting, Lane& lane, Collective kind, const Site& site
 }
 
 void Group::complete(Meeting& meeting, Collective kind) {
+  if (kind == Collective::Barrier) ++barriers_;
   if (kind == Collective::Broadcast) meeting.result = meeting.values[meeting.source];
   if (kind == Collective::Max || kind == Collective::Min) {
     meeting.result = meeting.values[0];
@@ -167,9 +184,10 @@ void Group::complete(Meeting& meeting, Collective kind) {
 }
 
 void Group::barrier(std::uint32_t thread, const Site& site) {
-  release(barrier_sync_);
+  char& sync = barrier_sync_[barriers_ % 2];
+  release(sync);
   meet(all_, *lanes_[thread], Collective::Barrier, site);
-  acquire(barrier_sync_);
+  acquire(sync);
 }
 
 std::uint32_t Group::exchange(std::uint32_t thread, Collective kind, std::uint32_t value, std::uint32_t source,

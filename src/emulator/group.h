@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/random.h"
 #include "emulator/fiber.h"
 #include "emulator/thread.h"
 
@@ -17,7 +18,7 @@ using Body = void (*)(Thread thread, const void* args, std::byte* scratch);
 /// xorshift64*: the order of everything that a GPU leaves open.
 class Random {
  public:
-  explicit Random(std::uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u | 1) {}
+  explicit Random(std::uint64_t seed) : state_(random_bits(seed, 0) | 1) {}
   std::uint32_t below(std::uint32_t n) {
     state_ ^= state_ >> 12;
     state_ ^= state_ << 25;
@@ -71,6 +72,8 @@ class Group {
   };
 
   static void lane_main(void* lane);
+  /// Takes the lane that runs next out of ready_.
+  Lane* next(Random& random, bool uneven, std::uint32_t favourite);
   /// Waits until all threads of the meeting are at `site`.
   void meet(Meeting& meeting, Lane& lane, Collective kind, const Site& site);
   void complete(Meeting& meeting, Collective kind);
@@ -89,7 +92,9 @@ class Group {
   std::uint32_t index_ = 0, count_ = 0;
   bool failed_ = false;
   std::string message_;
-  char barrier_sync_ = 0;
+  // ThreadSanitizer's for this barrier and the next: a thread may be at the next one before another has left this.
+  char barrier_sync_[2] = {};
+  std::uint32_t barriers_ = 0;
 };
 
 /// Names a collective's place: "barrier at mat_vec.h:154".
