@@ -18,6 +18,8 @@ struct MatVecShape {
   // reads of eight lanes, 16 or 64 values apart, over all 32 banks.
   K_STATIC int kTileValues = 4096;
   K_STATIC int kScratchBytes = kTileValues / 64 * 68 * 4;
+  // Values of a plain format that a lane loads at a time from each row: enough for the memory's latency.
+  K_STATIC int kAhead = 8, kChunk = 32 * kAhead;
 };
 
 /// Place of value `i` of a staged row.
@@ -41,26 +43,47 @@ struct MatVecSums {
   float v[kM][MatVecShape::kRows];
 };
 
+/// Adds the products of the kChunk values from `first` on. Not kWhole: `count` ends among them, and scratch is zero
+/// behind it.
+template <class Format, int kM, bool kWhole, class Thread>
+K_FN MatVecSums<kM> add_chunk(Thread t, WeightRows weights, uint32_t first, uint32_t count, const K_SHARED float* x,
+                              MatVecSums<kM> sums) {
+  constexpr int kRows = MatVecShape::kRows, kStride = MatVecShape::kTileValues / kM / 64 * 68;
+  constexpr int kAhead = MatVecShape::kAhead;
+  const uint32_t start = first + t.lane();
+  float w[kAhead][kRows];
+  K_UNROLL
+  for (int j = 0; j < kAhead; ++j) {
+    const uint32_t i = start + 32 * uint32_t(j);
+    K_UNROLL
+    for (int r = 0; r < kRows; ++r)
+      w[j][r] = kWhole || i < count
+                    ? Format::value(load_as<typename Format::Block>(weights.row[r] + i * uint32_t(Format::kAlign)))
+                    : 0.0f;
+  }
+  K_UNROLL
+  for (int j = 0; j < kAhead; ++j) {
+    K_UNROLL
+    for (int m = 0; m < kM; ++m) {
+      const float value = x[m * kStride + staged(start + 32 * uint32_t(j))];
+      K_UNROLL
+      for (int r = 0; r < kRows; ++r) sums.v[m][r] = multiply_add(w[j][r], value, sums.v[m][r]);
+    }
+  }
+  return sums;
+}
+
 /// Adds the products of `count` values: those in scratch, and those from `weights` on.
 template <class Format, int kM, class Thread>
 K_FN MatVecSums<kM> add_tile(Thread t, WeightRows weights, uint32_t count, const K_SHARED float* x,
                              MatVecSums<kM> sums) {
   constexpr int kRows = MatVecShape::kRows, kStride = MatVecShape::kTileValues / kM / 64 * 68;
   if constexpr (Format::kPlain) {
-    constexpr uint32_t kAhead = 4;  // loads in flight
-    for (uint32_t start = t.lane(); start < count; start += 32 * kAhead) {
-      K_UNROLL
-      for (uint32_t j = 0; j < kAhead; ++j) {
-        const uint32_t i = start + 32 * j;
-        if (i >= count) continue;
-        K_UNROLL
-        for (int r = 0; r < kRows; ++r) {
-          const float w = Format::value(load_as<typename Format::Block>(weights.row[r] + uint64_t(i) * Format::kAlign));
-          K_UNROLL
-          for (int m = 0; m < kM; ++m) sums.v[m][r] = multiply_add(w, x[m * kStride + staged(i)], sums.v[m][r]);
-        }
-      }
-    }
+    constexpr uint32_t kChunk = MatVecShape::kChunk;
+    uint32_t first = 0;
+    for (; first + kChunk <= count; first += kChunk)
+      sums = add_chunk<Format, kM, true>(t, weights, first, count, x, sums);
+    if (first < count) sums = add_chunk<Format, kM, false>(t, weights, first, count, x, sums);
   } else {
     using Block = typename Format::Block;
     using Share = Deal<Format>;
