@@ -127,4 +127,17 @@ K_FN uint32_t load_word(const K_GLOBAL uint8_t* p) {
   return p[0] | uint32_t(p[1]) << 8 | uint32_t(p[2]) << 16 | uint32_t(p[3]) << 24;
 }
 
+struct alignas(16) FourWords {
+  uint32_t word[4];
+};
+
+/// The words at `p`, `p + 4`, `p + 8` and `p + 12`; by one load where a device can.
+template <int Align>
+K_FN FourWords load_four_words(const K_GLOBAL uint8_t* p) {
+#if defined(__METAL_VERSION__) || defined(__CUDA_ARCH__)
+  if constexpr (Align % 16 == 0) return *reinterpret_cast<const K_GLOBAL FourWords*>(p);
+#endif
+  return {load_word<Align>(p), load_word<Align>(p + 4), load_word<Align>(p + 8), load_word<Align>(p + 12)};
+}
+
 }  // namespace mlx_native

@@ -13,7 +13,7 @@ struct Q4_K {
   /// value = d * scale[g] * q - dmin * min[g]. Each 32 bytes of qs hold 64 values: the low nibbles are the first 32.
   struct Block {
     uint16_t d, dmin;    // f16
-    uint8_t scales[12];  // scale_min6
+    uint8_t scales[12];  // ScaleMin6
     uint8_t qs[128];
   };
 
@@ -21,13 +21,11 @@ struct Q4_K {
   static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
     return (r.load(b.qs + 32 * (run / 4) + 16 * (run % 2)) >> (run & 2) * 2) & 0x0f0f0f0fu;
   }
-  static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
-    const ScaleMin6 s = scale_min6(b.scales, group);
-    return {half_to_float(b.d) * float(s.scale), -(half_to_float(b.dmin) * float(s.min))};
+  static K_FN ScaleMin6 scales(const K_GLOBAL Block& b) {
+    return ScaleMin6::load<kAlign>(reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
   }
-  static K_FN GroupBytes<8> group_bytes(const K_GLOBAL Block& b) {
-    return scale_min6_bytes(b.scales, half_to_float(b.d), half_to_float(b.dmin));
-  }
+  static K_FN Affine affine(const K_GLOBAL Block& b, int group) { return scales(b).affine(group); }
+  static K_FN GroupBytes<8> group_bytes(const K_GLOBAL Block& b) { return scales(b).group_bytes(); }
 };
 static_assert(sizeof(Q4_K::Block) == 144);
 

@@ -14,7 +14,7 @@ struct Q5_K {
   /// are the first 32. Bit g of qh[i] is the fifth bit of value i of group g.
   struct Block {
     uint16_t d, dmin;    // f16
-    uint8_t scales[12];  // scale_min6
+    uint8_t scales[12];  // ScaleMin6
     uint8_t qh[32];
     uint8_t qs[128];
   };
@@ -25,13 +25,11 @@ struct Q5_K {
     const auto high = (r.load(b.qh + 16 * (run % 2)) >> run / 2) & 0x01010101u;
     return low | high << 4;
   }
-  static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
-    const ScaleMin6 s = scale_min6(b.scales, group);
-    return {half_to_float(b.d) * float(s.scale), -(half_to_float(b.dmin) * float(s.min))};
+  static K_FN ScaleMin6 scales(const K_GLOBAL Block& b) {
+    return ScaleMin6::load<kAlign>(reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
   }
-  static K_FN GroupBytes<8> group_bytes(const K_GLOBAL Block& b) {
-    return scale_min6_bytes(b.scales, half_to_float(b.d), half_to_float(b.dmin));
-  }
+  static K_FN Affine affine(const K_GLOBAL Block& b, int group) { return scales(b).affine(group); }
+  static K_FN GroupBytes<8> group_bytes(const K_GLOBAL Block& b) { return scales(b).group_bytes(); }
 };
 static_assert(sizeof(Q5_K::Block) == 176);
 

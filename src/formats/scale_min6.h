@@ -5,24 +5,37 @@
 
 namespace mlx_native {
 
-/// 6-bit scale and 6-bit min number `j` (0..7) of the 12 bytes that Q4_K and Q5_K share. For j < 4 they are the low six
-/// bits of bytes j and j + 4; for j >= 4 the low nibble (scale) and high nibble (min) of byte j + 4, topped by the two
-/// high bits of bytes j - 4 and j.
+/// The 16 bytes that begin a block of Q4_K and of Q5_K: the factors d and dmin (f16), then 8 pairs of a 6-bit scale and
+/// a 6-bit min. Pair j < 4 is the low six bits of bytes j and j + 4; pair j >= 4 the low nibble (scale) and high nibble
+/// (min) of byte j + 4, topped by the two high bits of bytes j - 4 and j.
+///
+///   value = d * scale * q - dmin * min
 struct ScaleMin6 {
-  int scale, min;
-};
-K_FN ScaleMin6 scale_min6(const K_GLOBAL uint8_t* s, int j) {
-  if (j < 4) return {s[j] & 63, s[j + 4] & 63};
-  return {(s[j + 4] & 15) | (s[j - 4] >> 6) << 4, (s[j + 4] >> 4) | (s[j] >> 6) << 4};
-}
+  float d, dmin;
+  uint32_t a, b, c;  // bytes 0 to 3, 4 to 7 and 8 to 11 of the pairs
 
-/// All of them for value = d * scale * q - dmin * min.
-K_FN GroupBytes<8> scale_min6_bytes(const K_GLOBAL uint8_t* s, float d, float dmin) {
-  const uint32_t a = load_word<4>(s), b = load_word<4>(s + 4), c = load_word<4>(s + 8);
-  return {d,
-          -dmin,
-          {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)},
-          {b & 0x3f3f3f3fu, (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)}};
-}
+  template <int Align>
+  static K_FN ScaleMin6 load(const K_GLOBAL uint8_t* block) {
+    const FourWords w = load_four_words<Align>(block);
+    return {half_to_float(uint16_t(w.word[0])), half_to_float(uint16_t(w.word[0] >> 16)), w.word[1], w.word[2],
+            w.word[3]};
+  }
+
+  /// Of pair j.
+  K_FN Affine affine(int j) const {
+    const int at = 8 * (j % 4);
+    const uint32_t top_scale = a >> at, top_min = b >> at, low = c >> at;
+    const uint32_t scale = j < 4 ? top_scale & 63 : (low & 15) | (top_scale >> 2 & 48);
+    const uint32_t min = j < 4 ? top_min & 63 : (low >> 4 & 15) | (top_min >> 2 & 48);
+    return {d * float(int(scale)), -(dmin * float(int(min)))};
+  }
+
+  K_FN GroupBytes<8> group_bytes() const {
+    return {d,
+            -dmin,
+            {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)},
+            {b & 0x3f3f3f3fu, (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)}};
+  }
+};
 
 }  // namespace mlx_native

@@ -7,7 +7,7 @@
 
 namespace mlx_native {
 
-/// 8 pairs of 6 bits as scale_min6 reads them.
+/// 8 pairs of 6 bits as ScaleMin6 reads them.
 inline void pack_scale_min6(const int (&scale)[8], const int (&min)[8], uint8_t* bytes) {
   for (int j = 0; j < 4; ++j) {
     bytes[j] = uint8_t(scale[j] | (scale[j + 4] >> 4) << 6);
