@@ -66,6 +66,8 @@ Group* Executor::group_of(std::uint32_t threads, std::uint32_t parity) {
 std::string Executor::run(const Work& work) {
   const std::uint32_t start = random_.below(work.groups);
   const bool backwards = random_.below(2) == 1;
+  volatile std::byte* const args = args_;
+  for (std::size_t i = 0; i < work.args_bytes; ++i) args[i] = static_cast<const std::byte*>(work.args)[i];
   begin_work();
   for (std::uint32_t i = 0; i < work.groups; ++i) {
     const std::uint64_t step = backwards ? work.groups - i : i;
@@ -75,8 +77,7 @@ std::string Executor::run(const Work& work) {
     const Scratch scratch(work.scratch_bytes);
     if (!group || !scratch.valid()) return "out of memory for fibers";
     begin_work();
-    if (std::string fault = group->run(work.body, work.args, scratch.data(), index, work.groups, random_);
-        !fault.empty())
+    if (std::string fault = group->run(work.body, args_, scratch.data(), index, work.groups, random_); !fault.empty())
       return fault;
   }
   return {};

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "emulator/group.h"
@@ -16,10 +17,13 @@ struct Work {
   std::size_t scratch_bytes;
   Body body;
   const void* args;
+  std::size_t args_bytes;
 };
 
 class Executor {
  public:
+  static constexpr std::size_t kMostArgsBytes = 512;
+
   /// The seed of all random choices is MLX_NATIVE_EMULATOR_SEED, else 1.
   static Executor& instance();
   explicit Executor(std::uint64_t seed) : random_(seed) {}
@@ -35,6 +39,8 @@ class Executor {
 
   std::mutex turn_;
   Random random_;
+  // Kernels read their arguments here: the caller's stack would be reused while ThreadSanitizer takes them for running.
+  alignas(16) std::byte args_[kMostArgsBytes];
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::unique_ptr<Group>> groups_;
 };
 
@@ -50,7 +56,8 @@ class Launch {
   void run(std::uint32_t groups, const typename Kernel::Args& args) {
     static_assert(Kernel::kThreads % 32 == 0 && Kernel::kThreads <= 1024 && Kernel::kScratchBytes <= 32 << 10,
                   "what every GPU of today has");
-    fence();  // after the command's earlier kernels
+    static_assert(sizeof(typename Kernel::Args) <= Executor::kMostArgsBytes);
+    if (std::exchange(ran_, true)) fence();  // a command's kernels run one after the other
     if (fault_.empty())
       fault_ = executor_.run({.groups = groups,
                               .threads = Kernel::kThreads,
@@ -60,12 +67,14 @@ class Launch {
                                     Kernel::run(t, *static_cast<const typename Kernel::Args*>(a),
                                                 reinterpret_cast<float*>(scratch));
                                   },
-                              .args = &args});
+                              .args = &args,
+                              .args_bytes = sizeof args});
   }
   const std::string& fault() const { return fault_; }
 
  private:
   Executor& executor_;
+  bool ran_ = false;
   std::string fault_;
 };
 
