@@ -17,7 +17,9 @@ struct KernelRow {
   const char* format;  ///< ggml's name; null: the op has none
   GgmlType type;       ///< of that format
   detail::KernelEntry entry;
-  std::size_t (*scratch_bytes)(const void* args);  ///< null: none
+  std::size_t (*scratch_bytes)(const void* args) = nullptr;  ///< null: none
+  const char* variant = "";                                  ///< ends the op's name
+  bool (*supports)(const void* args) = nullptr;              ///< null: every valid problem
 };
 
 /// Takes the rows of an ISA one by one.

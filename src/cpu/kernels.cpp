@@ -49,13 +49,14 @@ void add_rows(const Isa& isa, std::vector<Kernel>& rows) {
   } target{isa, rows};
   const auto add = [](void* to, const KernelRow& row) {
     const auto& [of, all] = *static_cast<Target*>(to);
-    std::string name = fmt::format("cpu.{}.{}", of.name, detail::op_name(row.op));
+    std::string name = fmt::format("cpu.{}.{}{}", of.name, detail::op_name(row.op), row.variant);
     if (row.format) name += fmt::format(".{}", row.format);
     all.push_back({.name = std::move(name),
                    .backend = Backend::Cpu,
                    .op = row.op,
                    .format = row.format ? std::optional(row.type) : std::nullopt,
                    .entry = row.entry,
+                   .supports = row.supports,
                    .scratch_bytes = row.scratch_bytes});
   };
   isa.add_rows({add, &target});

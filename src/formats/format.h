@@ -20,6 +20,11 @@
 //
 //     static GroupBytes<kValues / kGroup> group_bytes(const K_GLOBAL Block& b);
 //
+// And where codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side by side, the
+// number of bits of a code:
+//
+//     K_STATIC int kPairBits;
+//
 // codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
 // of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p

@@ -11,6 +11,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 template <class Format>
 struct FloatDot {
   using Block = typename Format::Block;
+  static constexpr int kRowsAtOnce = 4;
 
   /// Rows of x, and the sums of their groups.
   template <int M>
@@ -96,6 +97,7 @@ struct FloatDot {
 template <class Format>
 struct PlainDot {
   using Block = typename Format::Block;
+  static constexpr int kRowsAtOnce = 4;
 
   template <int M>
   struct X {

@@ -1,4 +1,4 @@
-// Products with few rows of x: each weight is read from memory once, and decoded once for up to kRowsAtOnce rows.
+// Products with few rows of x: each weight is read from memory once, and decoded once for up to Dot::kRowsAtOnce rows.
 #pragma once
 
 #include "args/matmul.h"
@@ -8,8 +8,6 @@
 #include "cpu/team.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
-
-inline constexpr int kRowsAtOnce = 4;
 
 template <class Format, bool Plain = Format::kPlain>
 struct ChooseDot {
@@ -23,21 +21,21 @@ template <class Format>
 using DotOf = typename ChooseDot<Format>::Type;
 
 /// What is prepared of `rows` rows of x.
-template <class Format>
+template <class Dot>
 struct Prepared {
   uint8_t* memory;
 
-  static K_FN uint64_t stride(uint64_t k) { return (DotOf<Format>::room(k) + 63) / 64 * 64; }
+  static K_FN uint64_t stride(uint64_t k) { return (Dot::room(k) + 63) / 64 * 64; }
   static K_FN std::size_t bytes(uint64_t rows, uint64_t k) { return rows * stride(k); }
 
   /// Every worker does a part of all rows: complete after the next barrier.
   void make(const float* x, uint64_t rows, uint64_t k, Team& team) const {
-    if constexpr (DotOf<Format>::needs_room()) {
-      const uint64_t pieces = k / DotOf<Format>::kPiece;
+    if constexpr (Dot::needs_room()) {
+      const uint64_t pieces = k / Dot::kPiece;
       const Range mine = team.part(rows * pieces, 16);
       for (uint64_t at = mine.begin; at < mine.end;) {
         const uint64_t row = at / pieces, row_end = (row + 1) * pieces, end = row_end < mine.end ? row_end : mine.end;
-        DotOf<Format>::prepare(x + row * k, k, at - row * pieces, end - row * pieces, memory + row * stride(k));
+        Dot::prepare(x + row * k, k, at - row * pieces, end - row * pieces, memory + row * stride(k));
         at = end;
       }
     }
@@ -46,20 +44,20 @@ struct Prepared {
 };
 
 /// A product whose rows of x and y are chosen by `rows`.
-template <class Format>
+template <class Format, class Dot>
 struct MatVecJob {
   const uint8_t* weight;
   uint64_t row_bytes;
   uint32_t k;
-  Prepared<Format> prepared;
+  Prepared<Dot> prepared;
   RowMap rows;
 
   template <int M>
   K_FN void run(uint64_t first, uint64_t column) const {
-    typename DotOf<Format>::template X<M> x;
-    for (int m = 0; m < M; ++m) DotOf<Format>::set(x, m, rows.x(first + m), k, prepared.row(rows.x_row(first + m), k));
+    typename Dot::template X<M> x;
+    for (int m = 0; m < M; ++m) Dot::set(x, m, rows.x(first + m), k, prepared.row(rows.x_row(first + m), k));
     float out[M];
-    DotOf<Format>::template dot<M>(blocks_of<Format>(weight + column * row_bytes), x, k, out);
+    Dot::template dot<M>(blocks_of<Format>(weight + column * row_bytes), x, k, out);
     for (int m = 0; m < M; ++m) rows.y(first + m)[column] = out[m];
   }
 
@@ -67,47 +65,48 @@ struct MatVecJob {
   void run(Range columns) const {
     for (uint64_t column = columns.begin; column < columns.end; ++column) {
       uint64_t row = 0;
-      for (; row + kRowsAtOnce <= rows.count; row += kRowsAtOnce) run<kRowsAtOnce>(row, column);
-      switch (rows.count - row) {
-        case 3: run<3>(row, column); break;
-        case 2: run<2>(row, column); break;
-        case 1: run<1>(row, column); break;
-        default: break;
+      if constexpr (Dot::kRowsAtOnce == 4) {
+        for (; row + 4 <= rows.count; row += 4) run<4>(row, column);
+        if (rows.count - row >= 2) {
+          run<2>(row, column);
+          row += 2;
+        }
       }
+      for (; row < rows.count; ++row) run<1>(row, column);
     }
   }
 };
 
-template <class Format>
+template <class Format, class Dot>
 std::size_t mat_vec_scratch(const MatmulArgs& a) {
-  return Prepared<Format>::bytes(a.m, a.k);
+  return Prepared<Dot>::bytes(a.m, a.k);
 }
 
-template <class Format>
+template <class Format, class Dot>
 void mat_vec(const MatmulArgs& a, Team& team) {
-  const Prepared<Format> prepared{a.scratch};
-  if constexpr (DotOf<Format>::needs_room()) {
+  const Prepared<Dot> prepared{a.scratch};
+  if constexpr (Dot::needs_room()) {
     prepared.make(a.input, a.m, a.k, team);
     team.barrier();
   }
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
-  MatVecJob<Format>{a.weight, a.row_bytes, a.k, prepared, rows}.run(team.part(a.n));
+  MatVecJob<Format, Dot>{a.weight, a.row_bytes, a.k, prepared, rows}.run(team.part(a.n));
 }
 
-template <class Format>
+template <class Format, class Dot>
 std::size_t mat_vec_id_scratch(const MatmulIdArgs& a) {
-  return route_scratch(a) + Prepared<Format>::bytes(a.n_tokens, a.k);
+  return route_scratch(a) + Prepared<Dot>::bytes(a.n_tokens, a.k);
 }
 
-template <class Format>
+template <class Format, class Dot>
 void mat_vec_id(const MatmulIdArgs& a, Team& team) {
-  const Prepared<Format> prepared{a.scratch + route_scratch(a)};
+  const Prepared<Dot> prepared{a.scratch + route_scratch(a)};
   prepared.make(a.input, a.n_tokens, a.k, team);
   const Route route = make_route(a, team);
   team.barrier();
   for (uint64_t expert = 0; expert < a.n_experts; ++expert)
-    MatVecJob<Format>{a.weight + expert * a.expert_stride, a.row_bytes, a.k, prepared, route.rows_of(a, expert)}.run(
-        team.part(a.n));
+    MatVecJob<Format, Dot>{a.weight + expert * a.expert_stride, a.row_bytes, a.k, prepared, route.rows_of(a, expert)}
+        .run(team.part(a.n));
   route.fill_bad_rows(a, team);
 }
 

@@ -28,7 +28,7 @@ K_FN Quad fold(Vec v) {
 
 /// Eight signed bytes, the lowest of `low` first.
 K_FN Oct signed_bytes(uint32_t low, uint32_t high) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(int64_t(uint64_t{high} << 32 | low))));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_insert_epi32(_mm_cvtsi32_si128(int(low)), int(high), 1)));
 }
 
 K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {

@@ -120,6 +120,7 @@ K_FN Oct load_oct(const float* p) {
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
+K_FN Oct splat_oct(float value) { return value - Oct{}; }
 K_FN void store_oct(float* p, Oct v) { __builtin_memcpy(p, &v, sizeof v); }
 
 /// The sum of all lanes: halves are added until four lanes are left, then (0 + 1) + (2 + 3).

@@ -1,0 +1,63 @@
+// Integer products of 32 codes at a time, for x86 with AVX2: what dot_bytes.h is written over.
+#pragma once
+
+#include <immintrin.h>
+
+#include "core/dialect.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// 32 codes, eight 32-bit lanes: the words of PairReader.
+using Bytes32 = uint32_t __attribute__((vector_size(32)));
+using IntOct = int32_t __attribute__((vector_size(32)));
+
+/// Makes the codes of two runs that lie side by side (kPairBits in formats/format.h).
+struct PairReader {
+  K_FN Bytes32 load(const uint8_t* runs) const {
+    Bytes32 v;
+    __builtin_memcpy(&v, runs, sizeof v);
+    return v;
+  }
+};
+
+/// Lane i of the sum grows by scale i * (the products of codes and x of bytes 4 i to 4 i + 3), where scale i is given
+/// twice, in both halves of lane i of `scales`. Codes < 128; sums of two products stay in 16 bits.
+K_FN IntOct add_products(IntOct sum, Bytes32 codes, const int8_t* x, IntOct scales) {
+  const __m256i xv = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+  const __m256i products = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(codes), xv);
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+  return reinterpret_cast<IntOct>(
+      _mm256_dpwssd_epi32(reinterpret_cast<__m256i>(sum), products, reinterpret_cast<__m256i>(scales)));
+#else
+  return sum + reinterpret_cast<IntOct>(_mm256_madd_epi16(products, reinterpret_cast<__m256i>(scales)));
+#endif
+}
+
+/// Eight signed bytes as integers, each twice, in both halves of a lane.
+K_FN IntOct doubled_bytes(uint32_t low, uint32_t high) {
+  const __m128i bytes = _mm_insert_epi32(_mm_cvtsi32_si128(int(low)), int(high), 1);
+  const IntOct wide = reinterpret_cast<IntOct>(_mm256_cvtepi8_epi32(bytes));
+  return (wide & 0xffff) | wide << 16;
+}
+
+/// Lanes 0 to 3: lane `low` of v; lanes 4 to 7: lane `high`.
+K_FN IntOct two_lanes(const int32_t* v, int low, int high) {
+  const IntOct l = v[low] - IntOct{}, h = v[high] - IntOct{};
+  return __builtin_shufflevector(l, h, 0, 1, 2, 3, 12, 13, 14, 15);
+}
+
+/// 32 integers in [-128, 127] as bytes.
+K_FN void store_bytes(int8_t* to, const IntOct (&v)[4]) {
+  const auto pack = [](IntOct a, IntOct b) {
+    return _mm256_packs_epi32(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b));
+  };
+  // Packing works within halves: four bytes of each vector in turn, twice.
+  const __m256i mixed = _mm256_packs_epi16(pack(v[0], v[1]), pack(v[2], v[3]));
+  const __m256i bytes = _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
+}
+
+/// To the nearest integers, ties to even.
+K_FN IntOct to_nearest(Oct v) { return reinterpret_cast<IntOct>(_mm256_cvtps_epi32(v)); }
+
+}  // namespace mlx_native::cpu::MLXN_ISA
