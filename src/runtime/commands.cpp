@@ -41,7 +41,7 @@ Result<void> Commands::add(std::shared_ptr<const Kernel> kernel, std::span<const
   command.barrier = hazards_.add(uses);
   barriers_ += command.barrier;
   command.args_size = args.size();
-  std::memcpy(command.args.data(), args.data(), args.size());
+  std::ranges::copy(args, command.args.begin());
   command.uses = std::move(uses);
   kernels_.push_back(kernel);
   command.kernel = std::move(kernel);
