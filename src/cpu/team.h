@@ -32,12 +32,26 @@ class Team {
     return {begin < n ? begin : n, end < n ? end : n};
   }
 
+  /// Hands n items, fewer than 2^32 pieces of `grain`, to whichever worker is free: body(Range) for one piece after the
+  /// other. For work whose results do not depend on who does it; a core that another program shares does less of it.
+  /// Every worker must call it.
+  template <class Body>
+  K_FN void share(uint64_t n, uint64_t grain, const Body& body) {
+    ++loop_;
+    for (uint64_t piece; claim((n + grain - 1) / grain, piece);)
+      body(Range{piece * grain, (piece + 1) * grain < n ? (piece + 1) * grain : n});
+  }
+
   /// Waits until every worker is here. Every worker must call it, whatever its part.
   void barrier();
 
  private:
+  /// The next piece of the current loop, if any is left.
+  bool claim(uint64_t pieces, uint64_t& piece);
+
   TeamState& state_;
   uint32_t index_, count_;
+  uint32_t loop_ = 0;  ///< calls of share(), the same for every worker
   std::byte* local_;
 };
 

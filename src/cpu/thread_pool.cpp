@@ -41,6 +41,17 @@ void TeamState::barrier(std::uint32_t index) {
   }
 }
 
+bool TeamState::claim(std::uint32_t loop, std::uint64_t pieces, std::uint64_t& piece) {
+  std::atomic<std::uint64_t>& counter = loops_[loop % loops_.size()];
+  for (std::uint64_t seen = counter.load(std::memory_order_relaxed);;) {
+    const auto ahead = static_cast<std::int32_t>(static_cast<std::uint32_t>(seen >> 32) - loop);
+    piece = ahead < 0 ? 0 : seen & 0xffffffffu;
+    if (ahead > 0 || piece >= pieces) return false;
+    const std::uint64_t next = std::uint64_t{loop} << 32 | (piece + 1);
+    if (counter.compare_exchange_weak(seen, next, std::memory_order_relaxed)) return true;
+  }
+}
+
 TeamState::TeamState(std::uint32_t count)
     : count_(count),
       local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))),
@@ -53,11 +64,13 @@ void TeamState::Free::operator()(std::byte* memory) const { std::free(memory); }
 Team::Team(TeamState& state, std::uint32_t index, std::uint32_t count)
     : state_(state), index_(index), count_(count), local_(state.local(index)) {}
 
+bool Team::claim(std::uint64_t pieces, std::uint64_t& piece) { return state_.claim(loop_, pieces, piece); }
+
 void Team::barrier() {
   if (count_ > 1) state_.barrier(index_);
 }
 
-ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count) {
+ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), first_(state_, 0, count) {
   threads_.reserve(count - 1);
   try {
     for (std::uint32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { work(i); });
@@ -82,8 +95,7 @@ void ThreadPool::run(const std::function<void(Team&)>& body) {
   running_.store(count_ - 1, std::memory_order_relaxed);
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
-  Team team(state_, 0, count_);
-  body(team);
+  body(first_);
   for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;)
     state_.patience(0).wait_while(running_, left);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -21,7 +22,7 @@ class Patience {
   void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old);
 
  private:
-  static constexpr int kLeast = 32, kMost = 4096;  // pauses: about 0.5 and 50 microseconds
+  static constexpr int kLeast = 1024, kMost = 8192;  // pauses: about 15 and 120 microseconds
   int spins_ = kMost;
 };
 
@@ -33,6 +34,7 @@ class TeamState {
   void barrier(std::uint32_t index);
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
   Patience& patience(std::uint32_t index) { return workers_[index].patience; }
+  bool claim(std::uint32_t loop, std::uint64_t pieces, std::uint64_t& piece);
 
  private:
   struct Free {
@@ -46,6 +48,10 @@ class TeamState {
   std::vector<Worker> workers_;
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> phase_{0};
+  /// Of a loop in progress: its number in the high half, the next piece in the low one. Without a barrier between them
+  /// workers can be in different loops; whoever is ahead has seen the end of those behind, so a counter that tells of a
+  /// later loop says that this one is over.
+  std::array<std::atomic<std::uint64_t>, 8> loops_{};
 };
 
 /// `count` workers, the caller of run() being the first.
@@ -65,6 +71,7 @@ class ThreadPool {
 
   const std::uint32_t count_;
   TeamState state_;
+  Team first_;
   std::mutex turn_;
   const std::function<void(Team&)>* body_ = nullptr;
   std::atomic<bool> stopping_{false};

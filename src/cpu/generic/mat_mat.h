@@ -134,21 +134,30 @@ struct MatMatJob {
   }
 };
 
+/// Columns that a worker takes at a time. A piece goes through x anew, so it must not be small.
+inline uint64_t columns_of_piece(uint64_t n, const Team& team) {
+  const uint64_t even = n / (6 * team.count()) / kColumns * kColumns;
+  return even ? even : kColumns;
+}
+
 template <class Format>
 void mat_mat(const MatmulArgs& a, Team& team) {
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
-  MatMatJob<Format>{a.weight, a.row_bytes, a.k, rows, reinterpret_cast<float*>(team.local())}.run(
-      team.part(a.n, kColumns));
+  const MatMatJob<Format> job{a.weight, a.row_bytes, a.k, rows, reinterpret_cast<float*>(team.local())};
+  team.share(a.n, columns_of_piece(a.n, team), [&](Range columns) { job.run(columns); });
 }
 
 template <class Format>
 void mat_mat_id(const MatmulIdArgs& a, Team& team) {
   const Route route = make_route(a, team);
   team.barrier();
-  for (uint64_t expert = 0; expert < a.n_experts; ++expert)
-    MatMatJob<Format>{a.weight + expert * a.expert_stride, a.row_bytes, a.k, route.rows_of(a, expert),
-                      reinterpret_cast<float*>(team.local())}
-        .run(team.part(a.n, kColumns));
+  for (uint64_t expert = 0; expert < a.n_experts; ++expert) {
+    const RowMap rows = route.rows_of(a, expert);
+    if (rows.count == 0) continue;
+    const MatMatJob<Format> job{a.weight + expert * a.expert_stride, a.row_bytes, a.k, rows,
+                                reinterpret_cast<float*>(team.local())};
+    team.share(a.n, columns_of_piece(a.n, team), [&](Range columns) { job.run(columns); });
+  }
   route.fill_bad_rows(a, team);
 }
 

@@ -77,6 +77,14 @@ struct MatVecJob {
   }
 };
 
+/// Weight rows that a worker takes at a time: enough bytes to be read as a stream, few enough to even out the workers.
+inline uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, const Team& team) {
+  constexpr uint64_t kStream = 128 << 10;
+  const uint64_t stream = kStream / row_bytes, even = n / (8 * team.count());
+  const uint64_t rows = stream < even ? stream : even;
+  return rows ? rows : 1;
+}
+
 template <class Format, class Dot>
 std::size_t mat_vec_scratch(const MatmulArgs& a) {
   return Prepared<Dot>::bytes(a.m, a.k);
@@ -90,7 +98,8 @@ void mat_vec(const MatmulArgs& a, Team& team) {
     team.barrier();
   }
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
-  MatVecJob<Format, Dot>{a.weight, a.row_bytes, a.k, prepared, rows}.run(team.part(a.n));
+  const MatVecJob<Format, Dot> job{a.weight, a.row_bytes, a.k, prepared, rows};
+  team.share(a.n, rows_of_piece(a.n, a.row_bytes, team), [&](Range columns) { job.run(columns); });
 }
 
 template <class Format, class Dot>
@@ -104,9 +113,12 @@ void mat_vec_id(const MatmulIdArgs& a, Team& team) {
   prepared.make(a.input, a.n_tokens, a.k, team);
   const Route route = make_route(a, team);
   team.barrier();
-  for (uint64_t expert = 0; expert < a.n_experts; ++expert)
-    MatVecJob<Format, Dot>{a.weight + expert * a.expert_stride, a.row_bytes, a.k, prepared, route.rows_of(a, expert)}
-        .run(team.part(a.n));
+  for (uint64_t expert = 0; expert < a.n_experts; ++expert) {
+    const RowMap rows = route.rows_of(a, expert);
+    if (rows.count == 0) continue;
+    const MatVecJob<Format, Dot> job{a.weight + expert * a.expert_stride, a.row_bytes, a.k, prepared, rows};
+    team.share(a.n, rows_of_piece(a.n, a.row_bytes, team), [&](Range columns) { job.run(columns); });
+  }
   route.fill_bad_rows(a, team);
 }
 
