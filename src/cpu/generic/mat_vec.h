@@ -28,11 +28,19 @@ struct Prepared {
   static K_FN uint64_t stride(uint64_t k) { return (Dot::room(k) + 63) / 64 * 64; }
   static K_FN std::size_t bytes(uint64_t rows, uint64_t k) { return rows * stride(k); }
 
+  /// So little that every worker rather makes all of it in its own memory than waits for the others.
+  static K_FN bool is_small(uint64_t rows, uint64_t k) {
+    return rows * k <= 32768 && bytes(rows, k) <= Team::kLocalBytes;
+  }
+
   /// Every worker does a part of all rows: complete after the next barrier.
   void make(const float* x, uint64_t rows, uint64_t k, Team& team) const {
+    make(x, k, team.part(rows * (k / Dot::kPiece), 16));
+  }
+  /// Pieces `mine` of all rows, one row after the other.
+  void make(const float* x, uint64_t k, Range mine) const {
     if constexpr (Dot::needs_room()) {
       const uint64_t pieces = k / Dot::kPiece;
-      const Range mine = team.part(rows * pieces, 16);
       for (uint64_t at = mine.begin; at < mine.end;) {
         const uint64_t row = at / pieces, row_end = (row + 1) * pieces, end = row_end < mine.end ? row_end : mine.end;
         Dot::prepare(x + row * k, k, at - row * pieces, end - row * pieces, memory + row * stride(k));
@@ -87,13 +95,16 @@ inline uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, const Team& team) 
 
 template <class Format, class Dot>
 std::size_t mat_vec_scratch(const MatmulArgs& a) {
-  return Prepared<Dot>::bytes(a.m, a.k);
+  return Prepared<Dot>::is_small(a.m, a.k) ? 0 : Prepared<Dot>::bytes(a.m, a.k);
 }
 
 template <class Format, class Dot>
 void mat_vec(const MatmulArgs& a, Team& team) {
-  const Prepared<Dot> prepared{a.scratch};
-  if constexpr (Dot::needs_room()) {
+  const bool small = Prepared<Dot>::is_small(a.m, a.k);
+  const Prepared<Dot> prepared{small ? reinterpret_cast<uint8_t*>(team.local()) : a.scratch};
+  if (small) {
+    prepared.make(a.input, a.k, {0, a.m * (uint64_t{a.k} / Dot::kPiece)});
+  } else if constexpr (Dot::needs_room()) {
     prepared.make(a.input, a.m, a.k, team);
     team.barrier();
   }
