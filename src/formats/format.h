@@ -20,8 +20,8 @@
 //
 //     static GroupBytes<kValues / kGroup> group_bytes(const K_GLOBAL Block& b);
 //
-// And where codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side by side, the
-// number of bits of a code:
+// And where codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side by side,
+// the number of bits of a code:
 //
 //     K_STATIC int kPairBits;
 //
