@@ -43,6 +43,7 @@ Command add_generate(CLI::App& app);
 Command add_perplexity(CLI::App& app);
 Command add_inspect(CLI::App& app);
 Command add_quantize(CLI::App& app);
+Command add_synth(CLI::App& app);
 Command add_bench(CLI::App& app);
 
 }  // namespace mlxn

@@ -33,9 +33,6 @@ struct Options {
   bool allow_requantize = false;
 };
 
-/// ggml's revision of the quantized layouts.
-constexpr std::uint32_t kQuantizationVersion = 2;
-
 bool is_float(GgmlType type) { return type == GgmlType::F32 || type == GgmlType::F16 || type == GgmlType::BF16; }
 
 std::string_view name_of(GgmlType type) { return mlx_native::ggml_type_name(type); }
@@ -91,7 +88,7 @@ int quantize(const Options& options) {
   const auto in = must(GgufFile::open(options.in));
   if (replaces_input(in, options.out))
     throw Failure(fmt::format("{} is the input itself: name another output", options.out.string()));
-  const auto tensors = plan(in, *recipe);
+  const auto tensors = plan(outline_of(in), *recipe);
   check(tensors, options);
 
   const auto start = std::chrono::steady_clock::now();

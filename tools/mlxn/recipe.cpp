@@ -101,20 +101,18 @@ struct Facts {
   bool is_70b = false;
   std::map<std::string_view, std::uint32_t> value_projections;  ///< name -> its place among them by layer
 
-  explicit Facts(const GgufFile& file) {
-    const std::string architecture = file.metadata_string("general.architecture").value_or("");
-    experts = file.metadata_u32(architecture + ".expert_count").value_or(0);
-    tied_embeddings = !file.tensor_info("output.weight");
+  explicit Facts(const Outline& model) : experts(model.experts), tied_embeddings(true) {
     std::vector<std::string_view> values;
-    for (const auto& tensor : file.tensors()) {
+    for (const auto& tensor : model.tensors) {
+      if (tensor.name == "output.weight") tied_embeddings = false;
       if (tensor.name.starts_with("blk.")) layers = std::max(layers, layer_of(tensor.name) + 1);
       if (is_value_projection(tensor.name)) values.push_back(tensor.name);
     }
-    layers = file.metadata_u32(architecture + ".block_count").value_or(layers);
+    layers = model.layers.value_or(layers);
     const auto place = [](std::string_view name) { return std::pair(layer_of(name), name); };
     std::sort(values.begin(), values.end(), [&](auto a, auto b) { return place(a) < place(b); });
     for (std::uint32_t i = 0; i < values.size(); ++i) value_projections[values[i]] = i;
-    is_70b = layers == 80 && (architecture == "llama" || architecture == "qwen2");
+    is_70b = layers == 80 && (model.architecture == "llama" || model.architecture == "qwen2");
   }
 };
 
@@ -161,10 +159,16 @@ std::string file_type_name(std::optional<std::uint32_t> file_type) {
   return "of unknown type";
 }
 
-std::vector<PlannedTensor> plan(const GgufFile& file, const Recipe& recipe) {
-  const Facts facts(file);
+Outline outline_of(const GgufFile& file) {
+  const std::string architecture = file.metadata_string("general.architecture").value_or("");
+  return {architecture, file.metadata_u32(architecture + ".block_count"),
+          file.metadata_u32(architecture + ".expert_count").value_or(0), file.tensors()};
+}
+
+std::vector<PlannedTensor> plan(const Outline& model, const Recipe& recipe) {
+  const Facts facts(model);
   std::vector<PlannedTensor> result;
-  for (const auto& tensor : file.tensors()) {
+  for (const auto& tensor : model.tensors) {
     PlannedTensor planned{&tensor, tensor.ggml_type, std::nullopt};
     if (is_quantizable(tensor)) {
       planned.type = recipe.more_bits_where_needed ? mixed_type(tensor, recipe, facts) : recipe.base;
