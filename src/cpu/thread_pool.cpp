@@ -18,26 +18,28 @@ void pause() {
 
 }  // namespace
 
-void Patience::wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
-  for (int spin = 0; spin < spins_; ++spin) {
-    if (value.load(std::memory_order_acquire) != old) {
-      spins_ = std::min(kMost, 2 * spins_);
-      return;
-    }
+void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
+  constexpr int kPauses = 32, kYields = 4000;  // below a microsecond, and about a millisecond
+  const auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
+  for (int i = 0; i < kPauses; ++i) {
+    if (changed()) return;
     pause();
   }
-  spins_ = std::max(kLeast, spins_ / 2);
-  while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+  for (int i = 0; i < kYields; ++i) {
+    if (changed()) return;
+    std::this_thread::yield();
+  }
+  while (!changed()) value.wait(old, std::memory_order_acquire);
 }
 
-void TeamState::barrier(std::uint32_t index) {
+void TeamState::barrier() {
   const std::uint32_t phase = phase_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.store(phase + 1, std::memory_order_release);
     phase_.notify_all();
   } else {
-    workers_[index].patience.wait_while(phase_, phase);
+    wait_while(phase_, phase);
   }
 }
 
@@ -53,9 +55,7 @@ bool TeamState::claim(std::uint32_t loop, std::uint64_t pieces, std::uint64_t& p
 }
 
 TeamState::TeamState(std::uint32_t count)
-    : count_(count),
-      local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))),
-      workers_(count) {
+    : count_(count), local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))) {
   if (!local_) throw std::bad_alloc();
 }
 
@@ -67,7 +67,7 @@ Team::Team(TeamState& state, std::uint32_t index, std::uint32_t count)
 bool Team::claim(std::uint64_t pieces, std::uint64_t& piece) { return state_.claim(loop_, pieces, piece); }
 
 void Team::barrier() {
-  if (count_ > 1) state_.barrier(index_);
+  if (count_ > 1) state_.barrier();
 }
 
 ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), first_(state_, 0, count) {
@@ -96,15 +96,13 @@ void ThreadPool::run(const std::function<void(Team&)>& body) {
   generation_.fetch_add(1, std::memory_order_release);
   generation_.notify_all();
   body(first_);
-  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;)
-    state_.patience(0).wait_while(running_, left);
+  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) wait_while(running_, left);
 }
 
 void ThreadPool::work(std::uint32_t index) {
   Team team(state_, index, count_);
-  Patience idle;  // of its own: sleep between runs says nothing of barriers within one
   for (std::uint32_t seen = 0;;) {
-    idle.wait_while(generation_, seen);
+    wait_while(generation_, seen);
     ++seen;
     if (stopping_.load(std::memory_order_relaxed)) return;
     (*body_)(team);

@@ -13,39 +13,26 @@
 
 namespace mlx_native::cpu {
 
-/// How long a worker spins before it sleeps. Spinning is cheaper than a system call where the others run; where they do
-/// not, because there are more threads than cores, it keeps them from running. So a worker that had to sleep spins half
-/// as long the next time, and one that did not, twice as long.
-class Patience {
- public:
-  /// Returns when `value` is not `old`.
-  void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old);
-
- private:
-  static constexpr int kLeast = 1024, kMost = 8192;  // pauses: about 15 and 120 microseconds
-  int spins_ = kMost;
-};
+/// Returns when `value` is not `old`. It spins for a moment, as that is the cheapest where the others run; then it
+/// offers the core to whoever else wants one, which costs next to nothing where nobody does and keeps two threads on
+/// one core from waiting for each other; in the end it sleeps.
+void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old);
 
 /// What the workers of one pool share.
 class TeamState {
  public:
   explicit TeamState(std::uint32_t count);
 
-  void barrier(std::uint32_t index);
+  void barrier();
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
-  Patience& patience(std::uint32_t index) { return workers_[index].patience; }
   bool claim(std::uint32_t loop, std::uint64_t pieces, std::uint64_t& piece);
 
  private:
   struct Free {
     void operator()(std::byte* memory) const;
   };
-  struct alignas(64) Worker {
-    Patience patience;
-  };
   const std::uint32_t count_;
   std::unique_ptr<std::byte[], Free> local_;
-  std::vector<Worker> workers_;
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> phase_{0};
   /// Of a loop in progress: its number in the high half, the next piece in the low one. Without a barrier between them
