@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "cli/process.h"
 #include "mlx_native/ggml_type.h"
 
@@ -63,9 +65,32 @@ TEST(CliBench, MatmulIdAndTable) {
   for (const auto& row : json) EXPECT_LE(row.at("error").get<double>(), 3e-5) << row;
 }
 
+TEST(CliBench, LimitsOfTheMachine) {
+  const auto outcome = mlxn({"bench", "--limits", "-t", "1,2", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  std::map<std::string, int> rows;
+  for (const auto& row : outcome.json()) {
+    const bool read = row.at("limit") == "read";
+    const std::string threads = std::to_string(row.at("threads").get<int>());
+    ++rows[read ? "read " + threads : row.at("isa").get<std::string>() + " " + threads];
+    EXPECT_GT(row.at(read ? "bytes_per_second" : "operations_per_second").get<double>(), 1e8) << row;
+  }
+  EXPECT_EQ(rows["read 1"], 1);
+  EXPECT_EQ(rows["read 2"], 1);
+#if defined(__x86_64__)
+  EXPECT_EQ(rows["avx2 1"], __builtin_cpu_supports("avx2") ? 3 : 0);
+  EXPECT_EQ(rows["avx512 2"], __builtin_cpu_supports("avx512bw") ? 3 : 0);
+#endif
+  const auto table = mlxn({"bench", "--limits", "-t", "1"});
+  for (const char* part : {"read, GB/s", "1 thread |"}) EXPECT_THAT(table.out, HasSubstr(part));
+}
+
 TEST(CliBench, WrongUsageAndBadInput) {
   for (const Arguments& more : std::vector<Arguments>{{},
                                                       {"--op", "conv"},
+                                                      {"--limits", "--op", "matmul"},
+                                                      {"--limits", "-m", dense_model()},
+                                                      {"--limits", "--backend", "cuda"},
                                                       {"--op", "matmul", "-m", dense_model()},
                                                       {"--op", "matmul", "--type", "q9"},
                                                       {"--op", "matmul", "--type", "q4_k", "--k", "100"},

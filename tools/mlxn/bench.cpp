@@ -21,7 +21,8 @@ Statistics statistics(std::vector<double> samples) {
 }
 
 Command add_bench(CLI::App& app) {
-  auto* command = app.add_subcommand("bench", "measure a model, as llama-bench does, or an op of the library");
+  auto* command =
+      app.add_subcommand("bench", "measure a model, as llama-bench does, an op of the library, or the machine");
   const auto options = std::make_shared<BenchOptions>();
   constexpr std::uint32_t kMaxExtent = 1u << 22, kMaxTokens = 1u << 20;
 
@@ -32,7 +33,9 @@ Command add_bench(CLI::App& app) {
   auto* op = command->add_option("--op", options->op, "matmul, or matmul_id (routed to experts)")
                  ->check(CLI::IsMember({"matmul", "matmul_id"}))
                  ->type_name("OP");
+  auto* limits = command->add_flag("--limits", options->limits, "what the CPU can read and multiply at most");
   model->excludes(op);
+  limits->excludes(model, op);
   command->add_option("--type", options->type, "weight type, or all")->type_name("TYPE")->capture_default_str();
   add_number(*command, "--n", options->n, 1, kMaxExtent, "rows of the weights");
   add_number(*command, "--k", options->k, 1, kMaxExtent, "columns of the weights");
@@ -49,10 +52,14 @@ Command add_bench(CLI::App& app) {
       "deviation.\n"
       "With --op: microseconds (median), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against\n"
       "float64 on sampled outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds "
-      "them.");
+      "them.\n"
+      "With --limits: bytes per second out of memory, and multiply-adds per second (a multiplication and an addition\n"
+      "are two operations) in the forms that kernels use; without -t from one thread to one per core.");
   return {command, [options] {
-            if (options->model.path.empty() == options->op.empty()) throw Misuse("give one of -m and --op");
-            options->op.empty() ? bench_model(*options) : bench_op(*options);
+            if (options->model.path.empty() + options->op.empty() + !options->limits != 2)
+              throw Misuse("give one of -m, --op and --limits");
+            const auto measure = options->limits ? bench_limits : options->op.empty() ? bench_model : bench_op;
+            measure(*options);
             return kSuccess;
           }};
 }

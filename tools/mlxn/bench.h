@@ -1,4 +1,4 @@
-// The two things that `mlxn bench` measures.
+// What `mlxn bench` measures.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@ namespace mlxn {
 
 struct BenchOptions {
   bool json = false;
+  bool limits = false;
   std::uint32_t repetitions = 5;
   std::vector<std::uint32_t> threads = {0};
   DeviceChoice device;  ///< its threads are not used
@@ -28,6 +29,7 @@ struct BenchOptions {
 
 void bench_model(const BenchOptions& options);
 void bench_op(const BenchOptions& options);
+void bench_limits(const BenchOptions& options);
 
 struct Statistics {
   double mean, deviation, median;
