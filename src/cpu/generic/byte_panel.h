@@ -58,7 +58,7 @@ struct BytePanel {
     constexpr int32_t kOfBytes[] = {127, 127 << 8, 127 << 16};
     constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
     constexpr int32_t kOfSum = 0x7fffffff / (Format::kGroup * kLargestCode) - 1;
-    return kOfBytes[Planes - 1] < kOfSum ? kBytes[Planes - 1] : kOfSum;
+    return kOfBytes[Planes - 1] < kOfSum ? kOfBytes[Planes - 1] : kOfSum;
   }
 };
 
