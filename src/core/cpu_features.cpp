@@ -1,20 +1,81 @@
 #include "core/cpu_features.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace mlx_native {
 
-const CpuFeatures& cpu_features() {
-  static const CpuFeatures features = [] {
-    CpuFeatures f;
+namespace {
+
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-    f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512vnni");
+/// Registers that the operating system saves: the bits of XCR0.
+unsigned saved_states() {
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned kOsXsave = 1u << 27;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & kOsXsave)) return 0;
+  __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+  return eax;
+}
+
+constexpr unsigned kTileConfig = 1u << 17, kTileData = 1u << 18;
+
+CpuFeatures ask() {
+  CpuFeatures f;
+  __builtin_cpu_init();
+  f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512vnni");
+  // Compilers differ in the names that they know of the rest.
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
+    const unsigned tiles = kTileConfig | kTileData;
+    f.amx_tile = (edx >> 24 & 1) && (saved_states() & tiles) == tiles;
+    f.amx_int8 = f.amx_tile && (edx >> 25 & 1);
+    f.amx_bf16 = f.amx_tile && (edx >> 22 & 1);
+  }
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) f.avx_vnni = f.avx2 && (eax >> 4 & 1);
+  return f;
+}
+#elif defined(__aarch64__)
+CpuFeatures ask() {
+  CpuFeatures f;
+  f.neon = true;
+#if defined(__linux__)
+  f.neon_dotprod = getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#elif defined(__ARM_FEATURE_DOTPROD)
+  f.neon_dotprod = true;
 #endif
-    return f;
-  }();
+  return f;
+}
+#else
+CpuFeatures ask() { return {}; }
+#endif
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures features = ask();
   return features;
+}
+
+bool request_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  static const bool granted = [] {
+    constexpr long kRequestPermission = 0x1023, kStateOfTiles = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return cpu_features().amx_tile && syscall(SYS_arch_prctl, kRequestPermission, kStateOfTiles) == 0;
+  }();
+  return granted;
+#else
+  return false;
+#endif
 }
 
 }  // namespace mlx_native

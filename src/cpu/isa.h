@@ -10,6 +10,16 @@
 #include "mlx_native/ops/precision.h"
 #include "runtime/op.h"
 
+// The ISAs that a build for this machine has, from the best to the one that runs everywhere. CMakeLists.txt gives their
+// flags and CpuFeatures says which of them the processor has.
+#if defined(__x86_64__)
+#define MLXN_ISAS(MLXN_EACH) MLXN_EACH(avx512) MLXN_EACH(avx2) MLXN_EACH(portable)
+#elif defined(__aarch64__)
+#define MLXN_ISAS(MLXN_EACH) MLXN_EACH(neon_dotprod) MLXN_EACH(neon) MLXN_EACH(portable)
+#else
+#define MLXN_ISAS(MLXN_EACH) MLXN_EACH(portable)
+#endif
+
 namespace mlx_native::cpu {
 
 struct KernelRow {
@@ -35,16 +45,11 @@ struct Isa {
   void (*add_rows)(const RowSink& sink);
 };
 
-namespace portable {
-void add_rows(const RowSink& sink);
-}
-#if defined(__x86_64__)
-namespace avx2 {
-void add_rows(const RowSink& sink);
-}
-namespace avx512 {
-void add_rows(const RowSink& sink);
-}
-#endif
+#define MLXN_ISA_ROWS(isa)            \
+  namespace isa {                     \
+  void add_rows(const RowSink& sink); \
+  }
+MLXN_ISAS(MLXN_ISA_ROWS)
+#undef MLXN_ISA_ROWS
 
 }  // namespace mlx_native::cpu

@@ -1,6 +1,5 @@
 #include "cpu/kernels.h"
 
-#include <array>
 #include <cstdlib>
 
 #include "core/cpu_features.h"
@@ -13,13 +12,10 @@ using detail::Kernel;
 
 namespace {
 
-/// From the best to the one that runs everywhere.
-constexpr std::array kIsas {
-#if defined(__x86_64__)
-  Isa{"avx512", [] { return cpu_features().avx512; }, avx512::add_rows},
-      Isa{"avx2", [] { return cpu_features().avx2; }, avx2::add_rows},
-#endif
-      Isa{"portable", [] { return true; }, portable::add_rows},
+constexpr Isa kIsas[] = {
+#define MLXN_ISA_OF(isa) {#isa, [] { return cpu_features().isa; }, isa::add_rows},
+    MLXN_ISAS(MLXN_ISA_OF)
+#undef MLXN_ISA_OF
 };
 
 Result<const Isa*> choose() {

@@ -83,15 +83,16 @@ INSTANTIATE_TEST_SUITE_P(Ops, Products, testing::Values(Op::MatVec, Op::MatMat),
 TEST_P(Products, AreExactOnEveryIsaAndFormat) {
   for (const Kernel& kernel : rows_of(GetParam())) {
     const bool plain = ggml_layout(*kernel.format)->block_values == 1;
-    for (const std::uint32_t k : plain ? std::vector{1u, 19u, 1031u} : std::vector{256u, 1280u})
+    for (const std::uint32_t k : plain ? std::vector{1u, 19u, 1031u} : std::vector{256u, 1280u}) {
+      const std::uint32_t n = 29;
+      const Weights w(*kernel.format, std::size_t{n} * k, k);
       for (const std::uint32_t m : {1u, 2u, 3u, 7u, 9u}) {
-        const std::uint32_t n = 29;
-        const Weights w(*kernel.format, std::size_t{n} * k, k);
         const std::vector<float> x = random_floats(std::size_t{m} * k, m);
         const std::vector<double> wanted = product(x, w.values, m, n, k);
         const std::vector<float> y = multiply(kernel, w, x, m, n, k, 2);
         EXPECT_LE(relative_error(y, wanted), 3e-5) << kernel.name << " m " << m << " k " << k;
       }
+    }
   }
 }
 

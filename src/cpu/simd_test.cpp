@@ -16,11 +16,11 @@ namespace mlx_native::cpu {
 namespace {
 
 std::vector<SimdProbe> probes() {
-  std::vector<SimdProbe> all{portable::probe()};
-#if defined(__x86_64__)
-  if (cpu_features().avx2) all.push_back(avx2::probe());
-  if (cpu_features().avx512) all.push_back(avx512::probe());
-#endif
+  std::vector<SimdProbe> all;
+#define MLXN_ISA_PROBE(isa) \
+  if (cpu_features().isa) all.push_back(isa::probe());
+  MLXN_ISAS(MLXN_ISA_PROBE)
+#undef MLXN_ISA_PROBE
   return all;
 }
 

@@ -23,7 +23,12 @@ std::vector<double> rope(std::span<const float> x, std::span<const std::uint32_t
   return y;
 }
 
-std::uint16_t to_half(float value) { return std::bit_cast<std::uint16_t>(static_cast<_Float16>(value)); }
+#if defined(__ARM_FP16_FORMAT_IEEE)
+using Half = __fp16;  // g++ 12 has the other name on x86 only
+#else
+using Half = _Float16;
+#endif
+std::uint16_t to_half(float value) { return std::bit_cast<std::uint16_t>(static_cast<Half>(value)); }
 
 void kv_cache_write(std::span<const float> x, std::span<const std::uint32_t> positions, std::span<float> cache,
                     std::size_t n_kv_heads, std::size_t capacity, std::size_t head_dim) {

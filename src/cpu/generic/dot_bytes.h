@@ -10,8 +10,9 @@
 #pragma once
 
 #include "cpu/generic/factors.h"
-#include "cpu/simd/bytes256.h"
 #include "cpu/simd/simd.h"
+
+#include MLXN_BYTES_HEADER
 
 namespace mlx_native::cpu::MLXN_ISA {
 

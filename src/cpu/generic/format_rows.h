@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/generic/dequantize.h"
-#if defined(__AVX2__)
+#if defined(MLXN_BYTES_HEADER)
 #include "cpu/generic/dot_bytes.h"
 #endif
 #include "cpu/generic/mat_mat.h"
@@ -24,7 +24,7 @@ void add_format_row(const RowSink& sink, Op op, std::size_t (*scratch_bytes)(con
   sink.add(sink.to, {op, ggml_name<Format>(), kTypeOf<Format>, entry<Args, Run>, scratch_bytes});
 }
 
-#if defined(__AVX2__)
+#if defined(MLXN_BYTES_HEADER)
 /// One row of x in integers.
 template <class Format>
 void add_byte_rows(const RowSink& sink) {
@@ -40,7 +40,7 @@ void add_byte_rows(const RowSink& sink) {
 template <class Format>
 void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
-#if defined(__AVX2__)
+#if defined(MLXN_BYTES_HEADER)
   add_byte_rows<Format>(sink);
 #endif
   add_format_row<Format, MatmulArgs, mat_vec<Format, Dot>>(sink, Op::MatVec,

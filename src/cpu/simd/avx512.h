@@ -5,6 +5,8 @@
 
 #include "core/dialect.h"
 
+#define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
+
 namespace mlx_native::cpu::avx512 {
 
 inline constexpr int kLanes = 16;

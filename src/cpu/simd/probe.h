@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cpu/isa.h"
+
 namespace mlx_native::cpu {
 
 struct SimdProbe {
@@ -25,16 +27,11 @@ struct SimdProbe {
   void (*signed_bytes)(std::uint32_t low, std::uint32_t high, float* out);
 };
 
-namespace portable {
-SimdProbe probe();
-}
-#if defined(__x86_64__)
-namespace avx2 {
-SimdProbe probe();
-}
-namespace avx512 {
-SimdProbe probe();
-}
-#endif
+#define MLXN_ISA_PROBE(isa) \
+  namespace isa {           \
+  SimdProbe probe();        \
+  }
+MLXN_ISAS(MLXN_ISA_PROBE)
+#undef MLXN_ISA_PROBE
 
 }  // namespace mlx_native::cpu

@@ -6,6 +6,8 @@
 //   Oct, Quad     8 and 4 floats on every ISA
 //   Codes         16 unsigned bytes, four 32-bit lanes: what a format's codes() makes of a run
 //   Run           the same as numbers, in order
+//
+// An ISA that also multiplies bytes defines MLXN_BYTES_HEADER, the header that says how.
 #pragma once
 
 #include "core/dialect.h"
