@@ -10,6 +10,7 @@
 #include "mlx_native/buffer.h"
 #include "mlx_native/dtype.h"
 #include "mlx_native/error.h"
+#include "mlx_native/profile.h"
 
 namespace [[gnu::visibility("default")]] mlx_native {
 
@@ -36,6 +37,8 @@ struct DeviceOptions {
   std::uint32_t threads = 0;
   /// CUDA and Metal: which device of the backend.
   std::uint32_t index = 0;
+  /// Run every command alone and keep its time for profile(). A failed command is then an error of the commit.
+  bool profile = false;
 };
 
 /// A device: its memory and its queue. Cheap to copy (copies are the same device), safe to use from many threads.
@@ -65,6 +68,11 @@ class MlxDevice {
                                 Shape shape) const;
 
   Result<CommandEncoder> command_encoder() const;
+
+  /// Times of the commands that ran so far or since reset_profile(), what took longest first. Empty unless the device
+  /// was made with DeviceOptions::profile.
+  std::vector<ProfileEntry> profile() const;
+  void reset_profile() const;
 
  private:
   friend struct detail::DeviceAccess;

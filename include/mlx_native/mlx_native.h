@@ -24,6 +24,7 @@
 #include "mlx_native/ops/precision.h"
 #include "mlx_native/ops/rope.h"
 #include "mlx_native/ops/sampling.h"
+#include "mlx_native/profile.h"
 #include "mlx_native/quantize.h"
 #include "mlx_native/safetensors.h"
 #include "mlx_native/version.h"

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "runtime/access.h"
 #include "runtime/backends.h"
+#include "runtime/profile.h"
 
 namespace mlx_native {
 
@@ -44,6 +45,7 @@ Result<MlxDevice> MlxDevice::create(Backend backend, DeviceOptions options) {
     if (!entry.available())
       return error(ErrorKind::DeviceNotFound, "this machine has no {} device", backend_name(backend));
     MLXN_ASSIGN(auto device, entry.create(options));
+    if (options.profile) device->keep_profile(std::make_shared<Profile>());
     return MlxDevice(std::move(device));
   }
   return error(ErrorKind::DeviceNotFound, "this build has no {} backend", backend_name(backend));
@@ -54,6 +56,13 @@ const std::string& MlxDevice::name() const { return device_->name(); }
 std::uint32_t MlxDevice::parallelism() const { return device_->parallelism(); }
 std::size_t MlxDevice::total_memory() const { return device_->total_memory(); }
 std::size_t MlxDevice::free_memory() const { return device_->free_memory(); }
+
+std::vector<ProfileEntry> MlxDevice::profile() const {
+  return device_->profile() ? device_->profile()->entries() : std::vector<ProfileEntry>();
+}
+void MlxDevice::reset_profile() const {
+  if (device_->profile()) device_->profile()->reset();
+}
 
 namespace {
 /// The bytes that `shape` of `dtype` takes, if `bytes` holds them.
@@ -83,6 +92,7 @@ Result<MlxBuffer> MlxDevice::import_host(std::span<const std::byte> bytes, std::
 
 Result<CommandEncoder> MlxDevice::command_encoder() const {
   MLXN_ASSIGN(auto queue, device_->create_queue());
+  if (Profile* const profile = device_->profile()) queue = std::make_unique<ProfilingQueue>(std::move(queue), *profile);
   return EncoderAccess::make(std::make_unique<Commands>(device_, std::move(queue)));
 }
 

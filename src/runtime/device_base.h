@@ -16,6 +16,8 @@
 
 namespace mlx_native::detail {
 
+class Profile;
+
 /// A recorded list that can run many times.
 class Replay {
  public:
@@ -58,7 +60,12 @@ class Device : public std::enable_shared_from_this<Device> {
 
   ScratchPool& scratch_pool() { return *scratch_pool_; }
 
+  /// Null where times are not kept.
+  Profile* profile() const { return profile_.get(); }
+  void keep_profile(std::shared_ptr<Profile> profile) { profile_ = std::move(profile); }
+
  private:
+  std::shared_ptr<Profile> profile_;
   std::shared_ptr<ScratchPool> scratch_pool_ = std::make_shared<ScratchPool>();
   Backend backend_;
   std::string name_;

@@ -65,6 +65,39 @@ TEST(CliBench, MatmulIdAndTable) {
   for (const auto& row : json) EXPECT_LE(row.at("error").get<double>(), 3e-5) << row;
 }
 
+TEST(CliBench, ProfileOfEveryCommand) {
+  for (const auto& path : {dense_model(), moe_model()}) {
+    const Arguments arguments = {"bench", "-m", path, "--profile", "-p", "20", "-n", "3", "-r", "1", "-t", "2"};
+    const auto table = mlxn(arguments);
+    EXPECT_EQ(table.code, 0) << table.err;
+    for (const char* part : {"pp20 on ", "tg3 on ", "limits: ", "GB/s", "of limit", "| mat_vec", "m = 20"})
+      EXPECT_THAT(table.out, HasSubstr(part));
+    auto with_json = arguments;
+    with_json.push_back("--json");
+    const auto json = mlxn(with_json).json();
+    ASSERT_EQ(json.size(), 2u);
+    std::uint64_t weights = 0;
+    for (const auto& test : json) {
+      double sum = 0;
+      for (const auto& row : test.at("commands")) {
+        sum += row.at("seconds").get<double>();
+        EXPECT_GT(row.at("calls"), 0);
+        EXPECT_GT(row.at("bytes"), 0);
+        EXPECT_GT(row.at("fraction_of_limit"), 0);
+        const std::string op = row.at("op");
+        EXPECT_EQ(row.at("operations") > 0, op.starts_with("mat_") || op == "attention") << row;
+        if (test.at("test") == "tg3" && op == "mat_vec") weights += row.at("bytes").get<std::uint64_t>() / 3;
+      }
+      EXPECT_NEAR(test.at("seconds_as_single_commands").get<double>(), sum, 1e-9);
+      EXPECT_GT(test.at("seconds"), 0);
+    }
+    // A token reads every weight of a dense model once.
+    if (path == dense_model()) {
+      EXPECT_NEAR(static_cast<double>(weights), 10.5e6, 1e6);
+    }
+  }
+}
+
 TEST(CliBench, LimitsOfTheMachine) {
   const auto outcome = mlxn({"bench", "--limits", "-t", "1,2", "--json"});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
@@ -91,6 +124,7 @@ TEST(CliBench, WrongUsageAndBadInput) {
                                                       {"--limits", "--op", "matmul"},
                                                       {"--limits", "-m", dense_model()},
                                                       {"--limits", "--backend", "cuda"},
+                                                      {"--profile", "--op", "matmul"},
                                                       {"--op", "matmul", "-m", dense_model()},
                                                       {"--op", "matmul", "--type", "q9"},
                                                       {"--op", "matmul", "--type", "q4_k", "--k", "100"},

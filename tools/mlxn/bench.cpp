@@ -29,6 +29,7 @@ Command add_bench(CLI::App& app) {
   auto* model = options->model.add_to(*command)->required(false);
   add_numbers(*command, "-p,--n-prompt", options->prompts, 0, kMaxTokens, "prompt lengths to measure; 0: none");
   add_numbers(*command, "-n,--n-gen", options->generations, 0, kMaxTokens, "tokens to generate; 0: none");
+  command->add_flag("--profile", options->profile, "time per op and kernel instead of tokens per second")->needs(model);
 
   auto* op = command->add_option("--op", options->op, "matmul, or matmul_id (routed to experts)")
                  ->check(CLI::IsMember({"matmul", "matmul_id"}))
@@ -50,6 +51,9 @@ Command add_bench(CLI::App& app) {
   command->footer(
       "With -m: pp512 is a prompt of 512 tokens, tg128 the generation of 128, in tokens per second +- their "
       "deviation.\n"
+      "With --profile: every command runs alone, its launch included in its time; the fastest of -r runs. Bytes are\n"
+      "those that it must read and write, the limit is the machine's read bandwidth or its multiply-adds in f32,\n"
+      "whichever is nearer; what a cache holds can be read faster.\n"
       "With --op: microseconds (median), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against\n"
       "float64 on sampled outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds "
       "them.\n"
@@ -58,7 +62,10 @@ Command add_bench(CLI::App& app) {
   return {command, [options] {
             if (options->model.path.empty() + options->op.empty() + !options->limits != 2)
               throw Misuse("give one of -m, --op and --limits");
-            const auto measure = options->limits ? bench_limits : options->op.empty() ? bench_model : bench_op;
+            const auto measure = options->limits        ? bench_limits
+                                 : !options->op.empty() ? bench_op
+                                 : options->profile     ? bench_profile
+                                                        : bench_model;
             measure(*options);
             return kSuccess;
           }};

@@ -6,13 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "mlx_native/models/model.h"
 #include "session.h"
 
 namespace mlxn {
 
 struct BenchOptions {
   bool json = false;
-  bool limits = false;
+  bool limits = false, profile = false;
   std::uint32_t repetitions = 5;
   std::vector<std::uint32_t> threads = {0};
   DeviceChoice device;  ///< its threads are not used
@@ -28,8 +29,22 @@ struct BenchOptions {
 };
 
 void bench_model(const BenchOptions& options);
+void bench_profile(const BenchOptions& options);
 void bench_op(const BenchOptions& options);
 void bench_limits(const BenchOptions& options);
+
+/// A prompt or a generation, as llama-bench names them: one of the numbers is 0.
+struct Test {
+  std::uint32_t prompt, generate;
+  std::string name() const;
+  std::uint32_t tokens() const { return prompt + generate; }
+};
+/// At least one; throws Misuse where there is none.
+std::vector<Test> tests_of(const BenchOptions& options);
+/// The model that they need: its context is long enough.
+ModelChoice model_for(const BenchOptions& options, const std::vector<Test>& tests);
+/// Seconds that it takes from an empty sequence on. What the tokens are does not matter to the time.
+double run_test(mlx_native::Model& model, const Test& test);
 
 struct Statistics {
   double mean, deviation, median;

@@ -34,28 +34,11 @@ struct ModelFacts {
   }
 };
 
-struct Test {
-  std::uint32_t prompt, generate;  ///< one of them is 0
-  std::string name() const { return prompt ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate); }
-  std::uint32_t tokens() const { return prompt + generate; }
-};
-
-/// Tokens per second of every repetition. What the tokens are does not matter to the time.
+/// Tokens per second of every repetition.
 std::vector<double> measure(Model& model, const Test& test, std::uint32_t repetitions) {
-  std::mt19937 random(1);
-  std::uniform_int_distribution<std::uint32_t> any(0, model.config().n_vocab - 1);
-  std::vector<std::uint32_t> tokens(test.tokens());
-  std::generate(tokens.begin(), tokens.end(), [&] { return any(random); });
-  const auto run = [&] {
-    model.reset();
-    const auto start = std::chrono::steady_clock::now();
-    if (test.prompt) must(model.forward(tokens));
-    for (std::uint32_t i = 0; i < test.generate; ++i) must(model.forward({&tokens[i], 1}));
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  run();  // to warm up
+  run_test(model, test);  // to warm up
   std::vector<double> rates;
-  for (std::uint32_t i = 0; i < repetitions; ++i) rates.push_back(test.tokens() / run());
+  for (std::uint32_t i = 0; i < repetitions; ++i) rates.push_back(test.tokens() / run_test(model, test));
   return rates;
 }
 
@@ -80,17 +63,41 @@ Json json_of(const BenchOptions& options, const ModelFacts& facts, const MlxDevi
 
 }  // namespace
 
-void bench_model(const BenchOptions& options) {
+std::string Test::name() const { return prompt ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate); }
+
+std::vector<Test> tests_of(const BenchOptions& options) {
   std::vector<Test> tests;
   for (const std::uint32_t prompt : options.prompts)
     if (prompt) tests.push_back({prompt, 0});
   for (const std::uint32_t generate : options.generations)
     if (generate) tests.push_back({0, generate});
   if (tests.empty()) throw Misuse("nothing to measure: -p and -n are 0");
-  const auto file = must(GgufFile::open(options.model.path));
-  const ModelFacts facts(file);
+  return tests;
+}
+
+ModelChoice model_for(const BenchOptions& options, const std::vector<Test>& tests) {
   ModelChoice choice = options.model;
   for (const auto& test : tests) choice.options.context = std::max(choice.options.context, test.tokens());
+  return choice;
+}
+
+double run_test(Model& model, const Test& test) {
+  std::mt19937 random(1);
+  std::uniform_int_distribution<std::uint32_t> any(0, model.config().n_vocab - 1);
+  std::vector<std::uint32_t> tokens(test.tokens());
+  std::generate(tokens.begin(), tokens.end(), [&] { return any(random); });
+  model.reset();
+  const auto start = std::chrono::steady_clock::now();
+  if (test.prompt) must(model.forward(tokens));
+  for (std::uint32_t i = 0; i < test.generate; ++i) must(model.forward({&tokens[i], 1}));
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void bench_model(const BenchOptions& options) {
+  const auto tests = tests_of(options);
+  const auto file = must(GgufFile::open(options.model.path));
+  const ModelFacts facts(file);
+  const auto choice = model_for(options, tests);
 
   Json list = Json::array();
   Table table{{false, true, true, false, true, true, true},

@@ -84,11 +84,11 @@ void DeviceChoice::add_backend_to(CLI::App& app) {
   app.add_option_function<std::string>("--backend", take, "cpu, cuda or metal")->type_name("NAME")->default_str("best");
 }
 
-mlx_native::MlxDevice DeviceChoice::create() const {
+mlx_native::MlxDevice DeviceChoice::create(bool profile) const {
   // The best backend, or the one that MLX_NATIVE_BACKEND names, is the library's choice; it takes no options.
-  if (!backend && threads == 0) return must(mlx_native::MlxDevice::create());
+  if (!backend && threads == 0 && !profile) return must(mlx_native::MlxDevice::create());
   const Backend chosen = backend ? *backend : must(mlx_native::MlxDevice::create()).backend();
-  return must(mlx_native::MlxDevice::create(chosen, {.threads = threads}));
+  return must(mlx_native::MlxDevice::create(chosen, {.threads = threads, .profile = profile}));
 }
 
 }  // namespace mlxn

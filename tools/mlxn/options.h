@@ -31,8 +31,8 @@ struct DeviceChoice {
 
   void add_to(CLI::App& app);
   void add_backend_to(CLI::App& app);
-  /// Throws Failure where there is no such device.
-  mlx_native::MlxDevice create() const;
+  /// Throws Failure where there is no such device. `profile`: as DeviceOptions has it.
+  mlx_native::MlxDevice create(bool profile = false) const;
 };
 
 /// More threads than any machine has.
