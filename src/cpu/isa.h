@@ -30,6 +30,7 @@ struct KernelRow {
   std::size_t (*scratch_bytes)(const void* args) = nullptr;  ///< null: none
   const char* variant = "";                                  ///< ends the op's name
   bool (*supports)(const void* args) = nullptr;              ///< null: every valid problem
+  Precision accuracy = Precision::Full;
 };
 
 /// Takes the rows of an ISA one by one.

@@ -51,6 +51,7 @@ void add_rows(const Isa& isa, std::vector<Kernel>& rows) {
                    .backend = Backend::Cpu,
                    .op = row.op,
                    .format = row.format ? std::optional(row.type) : std::nullopt,
+                   .accuracy = row.accuracy,
                    .entry = row.entry,
                    .supports = row.supports,
                    .scratch_bytes = row.scratch_bytes});

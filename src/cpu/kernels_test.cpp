@@ -50,6 +50,11 @@ struct Weights {
       : blocks(quantize(type, random_floats(count, seed)).value()), values(dequantize(type, blocks).value()) {}
 };
 
+double bound(const Kernel& kernel) {
+  constexpr double kBounds[] = {0, 3e-5, 1e-3, 1.5e-2};  // of Precision
+  return kBounds[static_cast<int>(kernel.accuracy)];
+}
+
 double relative_error(std::span<const float> got, std::span<const double> wanted) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
@@ -80,7 +85,7 @@ class Products : public testing::TestWithParam<Op> {};
 INSTANTIATE_TEST_SUITE_P(Ops, Products, testing::Values(Op::MatVec, Op::MatMat),
                          [](const auto& info) { return std::string(op_name(info.param)); });
 
-TEST_P(Products, AreExactOnEveryIsaAndFormat) {
+TEST_P(Products, KeepTheirBoundOnEveryIsaAndFormat) {
   for (const Kernel& kernel : rows_of(GetParam())) {
     const bool plain = ggml_layout(*kernel.format)->block_values == 1;
     for (const std::uint32_t k : plain ? std::vector{1u, 19u, 1031u} : std::vector{256u, 1280u}) {
@@ -90,7 +95,7 @@ TEST_P(Products, AreExactOnEveryIsaAndFormat) {
         const std::vector<float> x = random_floats(std::size_t{m} * k, m);
         const std::vector<double> wanted = product(x, w.values, m, n, k);
         const std::vector<float> y = multiply(kernel, w, x, m, n, k, 2);
-        EXPECT_LE(relative_error(y, wanted), 3e-5) << kernel.name << " m " << m << " k " << k;
+        EXPECT_LE(relative_error(y, wanted), bound(kernel)) << kernel.name << " m " << m << " k " << k;
       }
     }
   }
@@ -142,7 +147,7 @@ TEST_P(RoutedProducts, TakeTheirExpertsWithDuplicatesAndBadIds) {
       const auto wanted =
           product(std::span(x).subspan(pair / top_k * k, k),
                   std::span(w.values).subspan(std::size_t{ids[pair]} * n * k, std::size_t{n} * k), 1, n, k);
-      EXPECT_LE(relative_error(got, wanted), 3e-5) << kernel.name << " pair " << pair;
+      EXPECT_LE(relative_error(got, wanted), bound(kernel)) << kernel.name << " pair " << pair;
     }
   }
 }

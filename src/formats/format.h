@@ -7,7 +7,7 @@
 //
 //   struct Q4_K {
 //     K_STATIC bool kPlain = false;
-//     K_STATIC int kValues, kGroup, kBias;
+//     K_STATIC int kBits, kValues, kGroup, kBias;   // codes are below 2^kBits
 //     K_STATIC bool kHasOffset;   // false: offset is 0 everywhere
 //     K_STATIC int kAlign;        // alignment of a block in bytes that holds wherever a tensor's start is 16-aligned
 //     struct Block;                       // its comment is the spec; sizeof(Block) is ggml's
@@ -20,15 +20,16 @@
 //
 //     static GroupBytes<kValues / kGroup> group_bytes(const K_GLOBAL Block& b);
 //
-// And where codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side by side,
-// the number of bits of a code:
+// And it says whether codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side
+// by side:
 //
-//     K_STATIC int kPairBits;
+//     K_STATIC bool kPairs = true;
 //
 // codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
 // of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p
-//   r.spread(bits16)   byte i = bit i of bits16
+//   r.bits16(p)        the 16 bits at p
+//   r.spread(bits)     byte i = bit i of what bits16() gave
 //   r.lookup(t, w)     byte i = t[byte i of w], t a table of 16 bytes
 // and words offer & | ^ with a uint32_t or a word, << and >> by an int, each on 32-bit lanes.
 //
@@ -60,6 +61,7 @@ struct WordReader {
   int index;
 
   K_FN uint32_t load(const K_GLOBAL uint8_t* run) const { return load_word<Align>(run + 4 * index); }
+  K_FN uint32_t bits16(const K_GLOBAL uint16_t* p) const { return *p; }
   K_FN uint32_t spread(uint32_t bits16) const {
     // The factor puts bit i of a nibble at bit 8 i; the other products fall between.
     return ((bits16 >> (4 * index) & 15u) * 0x00204081u) & 0x01010101u;

@@ -7,7 +7,7 @@ namespace mlx_native {
 /// 4.5 bits a value: 32 values of one scale.
 struct Q4_0 {
   K_STATIC bool kPlain = false, kHasOffset = false;
-  K_STATIC int kValues = 32, kGroup = 32, kBias = 8, kAlign = 2;
+  K_STATIC int kBits = 4, kValues = 32, kGroup = 32, kBias = 8, kAlign = 2;
 
   /// value = d * (q - 8). The low nibbles of qs are values 0 to 15, the high ones 16 to 31.
   struct Block {

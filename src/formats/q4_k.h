@@ -8,7 +8,8 @@ namespace mlx_native {
 /// 4.5 bits a value: 256 values in 8 groups of 32, each with a 6-bit scale and a 6-bit min of the block's f16 factors.
 struct Q4_K {
   K_STATIC bool kPlain = false, kHasOffset = true;
-  K_STATIC int kValues = 256, kGroup = 32, kBias = 0, kAlign = 16, kPairBits = 4;
+  K_STATIC int kBits = 4, kValues = 256, kGroup = 32, kBias = 0, kAlign = 16;
+  K_STATIC bool kPairs = true;
 
   /// value = d * scale[g] * q - dmin * min[g]. Each 32 bytes of qs hold 64 values: the low nibbles are the first 32.
   struct Block {

@@ -7,7 +7,7 @@ namespace mlx_native {
 /// 5.5 bits a value: Q4_0 with a fifth bit.
 struct Q5_0 {
   K_STATIC bool kPlain = false, kHasOffset = false;
-  K_STATIC int kValues = 32, kGroup = 32, kBias = 16, kAlign = 2;
+  K_STATIC int kBits = 5, kValues = 32, kGroup = 32, kBias = 16, kAlign = 2;
 
   /// value = d * (q - 16). The low nibbles of qs are values 0 to 15, the high ones 16 to 31; bit i of qh is the fifth
   /// of value i.
@@ -19,7 +19,7 @@ struct Q5_0 {
 
   template <class R>
   static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
-    return ((r.load(b.qs) >> 4 * run) & 0x0f0f0f0fu) | r.spread(b.qh[run]) << 4;
+    return ((r.load(b.qs) >> 4 * run) & 0x0f0f0f0fu) | r.spread(r.bits16(b.qh + run)) << 4;
   }
   static K_FN Affine affine(const K_GLOBAL Block& b, int) { return {half_to_float(b.d), 0.0f}; }
 };

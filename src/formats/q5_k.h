@@ -8,7 +8,8 @@ namespace mlx_native {
 /// 5.5 bits a value: Q4_K with a fifth bit.
 struct Q5_K {
   K_STATIC bool kPlain = false, kHasOffset = true;
-  K_STATIC int kValues = 256, kGroup = 32, kBias = 0, kAlign = 16, kPairBits = 5;
+  K_STATIC int kBits = 5, kValues = 256, kGroup = 32, kBias = 0, kAlign = 16;
+  K_STATIC bool kPairs = true;
 
   /// value = d * scale[g] * q - dmin * min[g]. Each 32 bytes of qs hold the low four bits of 64 values: the low nibbles
   /// are the first 32. Bit g of qh[i] is the fifth bit of value i of group g.

@@ -7,7 +7,7 @@ namespace mlx_native {
 /// 8.5 bits a value: 32 signed bytes of one scale.
 struct Q8_0 {
   K_STATIC bool kPlain = false, kHasOffset = false;
-  K_STATIC int kValues = 32, kGroup = 32, kBias = 128, kAlign = 2;
+  K_STATIC int kBits = 8, kValues = 32, kGroup = 32, kBias = 128, kAlign = 2;
 
   /// value = d * q, q signed. The code is q + 128, which flips the sign bit.
   struct Block {

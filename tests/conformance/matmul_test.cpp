@@ -9,8 +9,6 @@
 namespace mlx_native::conformance {
 namespace {
 
-constexpr double kBound[] = {0, 3e-5, 1e-3, 1.5e-2};  // of Precision
-
 struct Problem {
   std::uint32_t m, n, k;
   Data data = Data::Normal;
@@ -104,7 +102,7 @@ TEST_P(OpMatmul, EveryKernelKeepsItsBound) {
       std::string ran;
       const auto y = run(device, registry, p, o, &ran);
       EXPECT_EQ(ran, kernel->name);
-      ASSERT_LE(relative_error(y, o.want), kBound[static_cast<int>(kernel->accuracy)]);
+      ASSERT_LE(relative_error(y, o.want), bound(kernel->accuracy, p.data));
     }
   }
 }
@@ -117,7 +115,7 @@ TEST_P(OpMatmul, TheChosenKernelKeepsThePrecisionAskedFor) {
     const Operands o = make(p);
     for (const Precision precision : {Precision::Full, Precision::Half, Precision::Int8})
       EXPECT_LE(relative_error(run(device, registry, p, o, nullptr, quantized_matmul_ggml, precision), o.want),
-                kBound[static_cast<int>(precision)]);
+                bound(precision));
     const double automatic =
         relative_error(run(device, registry, p, o, nullptr, quantized_matmul_ggml, Precision::Auto), o.want);
     EXPECT_LE(automatic, backend == Backend::Cpu || m <= MM_ROUTING_THRESHOLD ? 3e-5 : 1e-3);

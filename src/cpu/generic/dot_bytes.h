@@ -1,7 +1,7 @@
 // Dot products of a weight row with one row of x in integers, as exact as in floats.
 //
 // A block of x is rounded to 24 bits: x = scale * (65536 high + 256 middle + low) with signed bytes and one scale, so
-// that the rounding is below 2^-23 of the block's largest magnitude. Codes (below 2^kPairBits), these bytes and the
+// that the rounding is below 2^-23 of the block's largest magnitude. Codes (below 2^kBits), these bytes and the
 // groups' integer scales multiply exactly; the three sums of a block become one float. On AVX2 that is two thirds of
 // the instructions of converting codes to floats, and x takes three bytes instead of four of L1.
 //
@@ -18,7 +18,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 template <class Format>
 concept HasByteDot = HasGroupBytes<Format> && requires {
-  Format::kPairBits;
+  Format::kPairs;
 };
 
 template <class Format>
@@ -26,7 +26,7 @@ struct ByteDot {
   using Block = typename Format::Block;
   static constexpr int kRowsAtOnce = 1;  // more rows are cheaper in floats
   static constexpr int kValues = Format::kValues, kGroups = kValues / Format::kGroup;
-  static_assert(Format::kPairBits <= 7 && (Format::kGroup == 32 || Format::kGroup == 16));
+  static_assert(Format::kBits <= 7 && (Format::kGroup == 32 || Format::kGroup == 16));
 
   /// Of a row of x: per block 3 * kValues bytes (high, middle, low); then the scales of the blocks; then the sums of
   /// the groups.
@@ -37,10 +37,10 @@ struct ByteDot {
   };
 
   static constexpr uint64_t kPiece = kValues;
-  static constexpr bool needs_room() { return true; }
+  static constexpr bool kPrepares = true;
   static constexpr uint64_t scales_at(uint64_t k) { return 3 * k; }
   static constexpr uint64_t sums_at(uint64_t k) { return scales_at(k) + (k / kValues * sizeof(float) + 31) / 32 * 32; }
-  static constexpr uint64_t room(uint64_t k) { return sums_at(k) + k / Format::kGroup * sizeof(float); }
+  static constexpr uint64_t row_bytes(uint64_t k) { return sums_at(k) + k / Format::kGroup * sizeof(float); }
 
   static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
     for (uint64_t b = begin; b < end; ++b) {

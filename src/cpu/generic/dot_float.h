@@ -22,8 +22,8 @@ struct FloatDot {
 
   /// Values of x that are prepared together.
   static constexpr uint64_t kPiece = Format::kGroup;
-  static constexpr bool needs_room() { return kHasRest<Format>; }
-  static constexpr uint64_t room(uint64_t k) { return kHasRest<Format> ? k / kPiece * sizeof(float) : 0; }
+  static constexpr bool kPrepares = kHasRest<Format>;
+  static constexpr uint64_t row_bytes(uint64_t k) { return k / kPiece * sizeof(float); }
 
   /// Pieces [begin, end) of a row of x.
   static void prepare(const float* x, uint64_t, uint64_t begin, uint64_t end, uint8_t* to) {
@@ -105,8 +105,7 @@ struct PlainDot {
   };
 
   static constexpr uint64_t kPiece = 1;
-  static constexpr bool needs_room() { return false; }
-  static constexpr uint64_t room(uint64_t) { return 0; }
+  static constexpr bool kPrepares = false;
   template <int M>
   static K_FN void set(X<M>& to, int m, const float* x, uint64_t, const uint8_t*) {
     to.x[m] = x;

@@ -37,18 +37,44 @@ void add_byte_rows(const RowSink& sink) {
 }
 #endif
 
+/// The rows of mat_mat.h for one way to multiply. Few rows of x are still mat-vec by name.
+template <class Format, class Way>
+void add_mat_mat_rows(const RowSink& sink, const char* variant) {
+  const auto add = [&](Op op, detail::KernelEntry run, std::size_t (*scratch_bytes)(const void*),
+                       bool (*supports)(const void*)) {
+    sink.add(sink.to,
+             {op, ggml_name<Format>(), kTypeOf<Format>, run, scratch_bytes, variant, supports, Way::kAccuracy});
+  };
+  const auto several = [](const void* args) { return static_cast<const MatmulArgs*>(args)->m > 1; };
+  const auto several_tokens = [](const void* args) { return static_cast<const MatmulIdArgs*>(args)->n_tokens > 1; };
+  constexpr auto kRun = entry<MatmulArgs, mat_mat<Format, Way>>;
+  constexpr auto kRunId = entry<MatmulIdArgs, mat_mat_id<Format, Way>>;
+  constexpr auto kScratch = scratch<MatmulArgs, mat_mat_scratch<Format, Way>>;
+  constexpr auto kScratchId = scratch<MatmulIdArgs, mat_mat_id_scratch<Format, Way>>;
+  add(Op::MatVec, kRun, kScratch, several);
+  add(Op::MatMat, kRun, kScratch, nullptr);
+  add(Op::MatVecId, kRunId, kScratchId, several_tokens);
+  add(Op::MatMatId, kRunId, kScratchId, nullptr);
+}
+
 template <class Format>
 void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
 #if defined(MLXN_BYTES_HEADER)
   add_byte_rows<Format>(sink);
 #endif
+#if MLXN_HAS_DOT4
+  if constexpr (!Format::kPlain) {
+    add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
+    add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
+    add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
+  }
+#endif
+  add_mat_mat_rows<Format, FloatPanel<Format>>(sink, "_float");
   add_format_row<Format, MatmulArgs, mat_vec<Format, Dot>>(sink, Op::MatVec,
                                                            scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>);
-  add_format_row<Format, MatmulArgs, mat_mat<Format>>(sink, Op::MatMat);
   add_format_row<Format, MatmulIdArgs, mat_vec_id<Format, Dot>>(sink, Op::MatVecId,
                                                                 scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>);
-  add_format_row<Format, MatmulIdArgs, mat_mat_id<Format>>(sink, Op::MatMatId, scratch<MatmulIdArgs, route_scratch>);
   add_format_row<Format, EmbeddingArgs, embedding_gather<Format>>(sink, Op::EmbeddingGather);
   add_format_row<Format, DequantizeArgs, dequantize<Format>>(sink, Op::Dequantize);
 }

@@ -3,6 +3,7 @@
 
 #include "args/matmul.h"
 #include "cpu/generic/dot_float.h"
+#include "cpu/generic/prepared.h"
 #include "cpu/generic/route.h"
 #include "cpu/simd/simd.h"
 #include "cpu/team.h"
@@ -20,37 +21,6 @@ struct ChooseDot<Format, true> {
 template <class Format>
 using DotOf = typename ChooseDot<Format>::Type;
 
-/// What is prepared of `rows` rows of x.
-template <class Dot>
-struct Prepared {
-  uint8_t* memory;
-
-  static K_FN uint64_t stride(uint64_t k) { return (Dot::room(k) + 63) / 64 * 64; }
-  static K_FN std::size_t bytes(uint64_t rows, uint64_t k) { return rows * stride(k); }
-
-  /// So little that every worker rather makes all of it in its own memory than waits for the others.
-  static K_FN bool is_small(uint64_t rows, uint64_t k) {
-    return rows * k <= 32768 && bytes(rows, k) <= Team::kLocalBytes;
-  }
-
-  /// Every worker does a part of all rows: complete after the next barrier.
-  void make(const float* x, uint64_t rows, uint64_t k, Team& team) const {
-    make(x, k, team.part(rows * (k / Dot::kPiece), 16));
-  }
-  /// Pieces `mine` of all rows, one row after the other.
-  void make(const float* x, uint64_t k, Range mine) const {
-    if constexpr (Dot::needs_room()) {
-      const uint64_t pieces = k / Dot::kPiece;
-      for (uint64_t at = mine.begin; at < mine.end;) {
-        const uint64_t row = at / pieces, row_end = (row + 1) * pieces, end = row_end < mine.end ? row_end : mine.end;
-        Dot::prepare(x + row * k, k, at - row * pieces, end - row * pieces, memory + row * stride(k));
-        at = end;
-      }
-    }
-  }
-  K_FN const uint8_t* row(uint64_t i, uint64_t k) const { return memory + i * stride(k); }
-};
-
 /// A product whose rows of x and y are chosen by `rows`.
 template <class Format, class Dot>
 struct MatVecJob {
@@ -63,7 +33,8 @@ struct MatVecJob {
   template <int M>
   K_FN void run(uint64_t first, uint64_t column) const {
     typename Dot::template X<M> x;
-    for (int m = 0; m < M; ++m) Dot::set(x, m, rows.x(first + m), k, prepared.row(rows.x_row(first + m), k));
+    for (int m = 0; m < M; ++m)
+      Dot::set(x, m, rows.x(first + m), k, prepared.memory + rows.x_row(first + m) * prepared.stride(k));
     float out[M];
     Dot::template dot<M>(blocks_of<Format>(weight + column * row_bytes), x, k, out);
     for (int m = 0; m < M; ++m) rows.y(first + m)[column] = out[m];
@@ -93,20 +64,26 @@ inline uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, const Team& team) 
   return rows ? rows : 1;
 }
 
+/// So little to prepare that every worker rather makes all of it in its own memory than waits for the others.
+template <class Dot>
+K_FN bool is_small(uint64_t rows, uint64_t k) {
+  return rows * k <= 32768 && Prepared<Dot>::bytes(rows, k) <= Team::kLocalBytes;
+}
+
 template <class Format, class Dot>
 std::size_t mat_vec_scratch(const MatmulArgs& a) {
-  return Prepared<Dot>::is_small(a.m, a.k) ? 0 : Prepared<Dot>::bytes(a.m, a.k);
+  return is_small<Dot>(a.m, a.k) ? 0 : Prepared<Dot>::bytes(a.m, a.k);
 }
 
 template <class Format, class Dot>
 void mat_vec(const MatmulArgs& a, Team& team) {
-  const bool small = Prepared<Dot>::is_small(a.m, a.k);
+  const bool small = is_small<Dot>(a.m, a.k);
   const Prepared<Dot> prepared{small ? reinterpret_cast<uint8_t*>(team.local()) : a.scratch};
   if (small) {
-    prepared.make(a.input, a.k, {0, a.m * (uint64_t{a.k} / Dot::kPiece)});
-  } else if constexpr (Dot::needs_room()) {
+    prepared.make(a.input, a.k, {0, a.m * prepared.pieces(a.k)});
+  } else {
     prepared.make(a.input, a.m, a.k, team);
-    team.barrier();
+    if constexpr (Dot::kPrepares) team.barrier();
   }
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
   const MatVecJob<Format, Dot> job{a.weight, a.row_bytes, a.k, prepared, rows};

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "core/dialect.h"
+#include "cpu/simd/unroll.h"
 
 #define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
 
@@ -12,6 +13,7 @@ namespace mlx_native::cpu::avx2 {
 inline constexpr int kLanes = 8;
 using Vec = float __attribute__((vector_size(32)));
 using IntVec = int32_t __attribute__((vector_size(32)));
+using UIntVec = uint32_t __attribute__((vector_size(32)));
 using Quad = float __attribute__((vector_size(16)));
 using Oct = Vec;
 using Codes = uint32_t __attribute__((vector_size(16)));
@@ -50,6 +52,28 @@ K_FN void store_half(uint16_t* p, Vec v) {
 K_FN Vec load_bfloat(const uint16_t* p) {
   const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return _mm256_castsi256_ps(_mm256_slli_epi32(words, 16));
+}
+
+K_FN Vec half_lanes(UIntVec bits) {
+  // Packing works within halves: the eight values are in words 0 and 2.
+  const __m256i packed = _mm256_packus_epi32(reinterpret_cast<__m256i>(bits), _mm256_setzero_si256());
+  return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
+}
+
+/// Lane i of out[j]: bytes 4 j to 4 j + 3 at p + i * stride.
+K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
+  __m256i two[4];  // rows r, r + 4
+  MLXN_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    const auto row = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + (r + i) * stride)); };
+    two[r] = _mm256_inserti128_si256(_mm256_castsi128_si256(row(0)), row(4), 1);
+  }
+  const __m256i low01 = _mm256_unpacklo_epi32(two[0], two[1]), high01 = _mm256_unpackhi_epi32(two[0], two[1]);
+  const __m256i low23 = _mm256_unpacklo_epi32(two[2], two[3]), high23 = _mm256_unpackhi_epi32(two[2], two[3]);
+  out[0] = reinterpret_cast<UIntVec>(_mm256_unpacklo_epi64(low01, low23));
+  out[1] = reinterpret_cast<UIntVec>(_mm256_unpackhi_epi64(low01, low23));
+  out[2] = reinterpret_cast<UIntVec>(_mm256_unpacklo_epi64(high01, high23));
+  out[3] = reinterpret_cast<UIntVec>(_mm256_unpackhi_epi64(high01, high23));
 }
 
 }  // namespace mlx_native::cpu::avx2

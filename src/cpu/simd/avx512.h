@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "core/dialect.h"
+#include "cpu/simd/unroll.h"
 
 #define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
 
@@ -12,6 +13,7 @@ namespace mlx_native::cpu::avx512 {
 inline constexpr int kLanes = 16;
 using Vec = float __attribute__((vector_size(64)));
 using IntVec = int32_t __attribute__((vector_size(64)));
+using UIntVec = uint32_t __attribute__((vector_size(64)));
 using Quad = float __attribute__((vector_size(16)));
 using Oct = float __attribute__((vector_size(32)));
 using Codes = uint32_t __attribute__((vector_size(16)));
@@ -53,6 +55,40 @@ K_FN void store_half(uint16_t* p, Vec v) {
 K_FN Vec load_bfloat(const uint16_t* p) {
   const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
+}
+
+K_FN Vec half_lanes(UIntVec bits) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(bits))); }
+
+#define MLXN_HAS_DOT4 1
+
+/// To the nearest integers, ties to even.
+K_FN IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm512_cvtps_epi32(v)); }
+/// Integers in [-128, 127] as bytes.
+K_FN void store_bytes(int8_t* to, IntVec v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+}
+/// Lane by lane: sum + the product of four unsigned bytes of `codes` and four signed bytes of `x`, modulo 2^32.
+K_FN UIntVec dot4(UIntVec sum, UIntVec codes, UIntVec x) {
+  return reinterpret_cast<UIntVec>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(codes),
+                                                       reinterpret_cast<__m512i>(x)));
+}
+/// Lane i of out[j]: bytes 4 j to 4 j + 3 at p + i * stride.
+K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
+  __m512i four[4];  // rows r, r + 4, r + 8, r + 12
+  MLXN_UNROLL
+  for (int r = 0; r < 4; ++r) {
+    const auto row = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + (r + i) * stride)); };
+    __m512i v = _mm512_castsi128_si512(row(0));
+    v = _mm512_inserti32x4(v, row(4), 1);
+    v = _mm512_inserti32x4(v, row(8), 2);
+    four[r] = _mm512_inserti32x4(v, row(12), 3);
+  }
+  const __m512i low01 = _mm512_unpacklo_epi32(four[0], four[1]), high01 = _mm512_unpackhi_epi32(four[0], four[1]);
+  const __m512i low23 = _mm512_unpacklo_epi32(four[2], four[3]), high23 = _mm512_unpackhi_epi32(four[2], four[3]);
+  out[0] = reinterpret_cast<UIntVec>(_mm512_unpacklo_epi64(low01, low23));
+  out[1] = reinterpret_cast<UIntVec>(_mm512_unpackhi_epi64(low01, low23));
+  out[2] = reinterpret_cast<UIntVec>(_mm512_unpacklo_epi64(high01, high23));
+  out[3] = reinterpret_cast<UIntVec>(_mm512_unpackhi_epi64(high01, high23));
 }
 
 }  // namespace mlx_native::cpu::avx512

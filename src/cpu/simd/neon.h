@@ -12,6 +12,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 inline constexpr int kLanes = 4;
 using Vec = float __attribute__((vector_size(16)));
 using IntVec = int32_t __attribute__((vector_size(16)));
+using UIntVec = uint32_t __attribute__((vector_size(16)));
 using Quad = Vec;
 using Oct = float __attribute__((vector_size(32)));
 using Codes = uint32_t __attribute__((vector_size(16)));
@@ -55,5 +56,19 @@ K_FN Vec load_half(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16
 /// To nearest, ties to even.
 K_FN void store_half(uint16_t* p, Vec v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(v))); }
 K_FN Vec load_bfloat(const uint16_t* p) { return reinterpret_cast<Vec>(vshll_n_u16(vld1_u16(p), 16)); }
+
+K_FN Vec half_lanes(UIntVec bits) { return vcvt_f32_f16(vreinterpret_f16_u16(vmovn_u32(bits))); }
+
+/// Lane i of out[j]: bytes 4 j to 4 j + 3 at p + i * stride.
+K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
+  const auto row = [&](int i) { return reinterpret_cast<UIntVec>(vld1q_u8(p + i * stride)); };
+  const UIntVec a = row(0), b = row(1), c = row(2), d = row(3);
+  const UIntVec low01 = __builtin_shufflevector(a, b, 0, 4, 1, 5), high01 = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const UIntVec low23 = __builtin_shufflevector(c, d, 0, 4, 1, 5), high23 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  out[0] = __builtin_shufflevector(low01, low23, 0, 1, 4, 5);
+  out[1] = __builtin_shufflevector(low01, low23, 2, 3, 6, 7);
+  out[2] = __builtin_shufflevector(high01, high23, 0, 1, 4, 5);
+  out[3] = __builtin_shufflevector(high01, high23, 2, 3, 6, 7);
+}
 
 }  // namespace mlx_native::cpu::MLXN_ISA

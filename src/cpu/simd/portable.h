@@ -9,6 +9,7 @@ namespace mlx_native::cpu::portable {
 inline constexpr int kLanes = 4;
 using Vec = float __attribute__((vector_size(16)));
 using IntVec = int32_t __attribute__((vector_size(16)));
+using UIntVec = uint32_t __attribute__((vector_size(16)));
 using Quad = Vec;
 using Oct = float __attribute__((vector_size(32)));
 using Codes = uint32_t __attribute__((vector_size(16)));
@@ -59,6 +60,20 @@ K_FN void store_half(uint16_t* p, Vec v) {
 }
 K_FN Vec load_bfloat(const uint16_t* p) {
   return Vec{bfloat_to_float(p[0]), bfloat_to_float(p[1]), bfloat_to_float(p[2]), bfloat_to_float(p[3])};
+}
+
+K_FN Vec half_lanes(UIntVec bits) {
+  return Vec{half_to_float(uint16_t(bits[0])), half_to_float(uint16_t(bits[1])), half_to_float(uint16_t(bits[2])),
+             half_to_float(uint16_t(bits[3]))};
+}
+
+/// Lane i of out[j]: bytes 4 j to 4 j + 3 at p + i * stride.
+K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    uint32_t row[4];
+    __builtin_memcpy(row, p + i * stride, sizeof row);
+    for (int j = 0; j < 4; ++j) out[j][i] = row[j];
+  }
 }
 
 }  // namespace mlx_native::cpu::portable

@@ -2,7 +2,7 @@
 // written here once. A file that includes this is compiled once per ISA with MLXN_ISA set to the ISA's name, which is
 // also the namespace of everything that depends on it: no symbol of one ISA can stand in for another's.
 //
-//   Vec, IntVec   kLanes floats, 32-bit integers: native vectors, so that + - * / < & | << work on them
+//   Vec, IntVec, UIntVec   kLanes floats, 32-bit integers: native vectors, so that + - * / < & | << work on them
 //   Oct, Quad     8 and 4 floats on every ISA
 //   Codes         16 unsigned bytes, four 32-bit lanes: what a format's codes() makes of a run
 //   Run           the same as numbers, in order
@@ -11,15 +11,9 @@
 #pragma once
 
 #include "core/dialect.h"
+#include "cpu/simd/unroll.h"
 
 #include MLXN_ISA_HEADER  // cpu/simd/ISA.h
-
-/// Before a loop of at most 16 turns whose index picks registers.
-#if defined(__clang__)
-#define MLXN_UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define MLXN_UNROLL _Pragma("GCC unroll 16")
-#endif
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -79,6 +73,7 @@ struct CodeReader {
     __builtin_memcpy(&v, run, sizeof v);
     return v;
   }
+  K_FN uint32_t bits16(const uint16_t* p) const { return *p; }
   K_FN Codes spread(uint32_t bits16) const {
     constexpr uint64_t kEveryByte = 0x0101010101010101u, kBitOfByte = 0x8040201008040201u;
     const uint64_t both[2] = {((bits16 & 255u) * kEveryByte) & kBitOfByte, ((bits16 >> 8) * kEveryByte) & kBitOfByte};
@@ -100,6 +95,12 @@ struct Halfwords {
 };
 K_FN Vec half_to_float(Halfwords words) { return load_half(words.at); }
 K_FN Vec bfloat_to_float(Halfwords words) { return load_bfloat(words.at); }
+/// The same in the low halves of kLanes words.
+struct HalfLanes {
+  UIntVec bits;
+};
+K_FN Vec half_to_float(HalfLanes lanes) { return half_lanes(lanes.bits); }
+K_FN Vec bfloat_to_float(HalfLanes lanes) { return reinterpret_cast<Vec>(lanes.bits << 16); }
 
 /// kLanes values of a plain format.
 template <class Format>
@@ -149,6 +150,17 @@ K_FN float max_lane(Vec v) {
   float m = v[0];
   for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
   return m;
+}
+K_FN int32_t max_lane(IntVec v) {
+  int32_t m = v[0];
+  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+/// Modulo 2^32.
+K_FN int32_t sum_lanes(IntVec v) {
+  uint32_t total = 0;
+  for (int i = 0; i < kLanes; ++i) total += uint32_t(v[i]);
+  return int32_t(total);
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

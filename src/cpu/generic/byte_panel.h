@@ -1,0 +1,65 @@
+// Weight rows as a tile of codes in L1, for products with x in integers.
+#pragma once
+
+#include "cpu/generic/byte_tile.h"
+#include "cpu/generic/columns.h"
+#include "cpu/generic/dequantize.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// A way of mat_mat.h.
+template <class Format, int Planes>
+struct BytePanel {
+  using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes>;
+  static constexpr Precision kAccuracy = Planes == 1   ? Precision::Int8
+                                         : Planes == 2 ? Precision::Half
+                                                       : Precision::Full;
+  static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;
+  static constexpr int kLength = 512;
+  static constexpr std::size_t kBytes = kLength / Format::kGroup * sizeof(typename Tile::Weights);
+
+  using X = const typename Tile::X*;
+  static constexpr bool kPrepares = true;
+  static constexpr uint64_t kPiece = Tile::kBlock;
+  static constexpr uint64_t row_bytes(uint64_t k) { return Tile::row_bytes(k); }
+  static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
+    Tile::prepare(x, k, begin, end, most(), Format::kBias, reinterpret_cast<typename Tile::X*>(to));
+  }
+  static K_FN X part(const uint8_t* row, uint64_t k) { return reinterpret_cast<X>(row) + k / Format::kGroup; }
+
+  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v) {
+    constexpr int kGroups = Format::kValues / Format::kGroup, kWords = Format::kGroup / 4;
+    auto* to = reinterpret_cast<typename Tile::Weights*>(panel);
+    for (int b = 0; b < length / Format::kValues; ++b, to += kGroups) {
+      const auto& block = blocks_of<Format>(rows)[b];
+      MLXN_UNROLL
+      for (int run = 0; run < Format::kValues / 16; ++run) {
+        const Words codes = Format::codes(ColumnReader{stride}, block, run);
+        MLXN_UNROLL
+        for (int j = 0; j < 4; ++j) to[4 * run / kWords].codes[4 * run % kWords + j][v] = codes.word[j];
+      }
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const Affines<Format> affines(blocks_of<Format>(rows + lane * stride)[b]);
+        for (int g = 0; g < kGroups; ++g) {
+          reinterpret_cast<float*>(&to[g].scale[v])[lane] = affines.scale[g];
+          if constexpr (Format::kHasOffset) reinterpret_cast<float*>(&to[g].offset[v])[lane] = affines.offset[g];
+        }
+      }
+    }
+  }
+
+  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors]) {
+    Tile::multiply(m, reinterpret_cast<const typename Tile::Weights*>(panel), length / Format::kGroup, x, y);
+  }
+
+ private:
+  /// So that the sum of a group stays within 32 bits.
+  static constexpr int32_t most() {
+    constexpr int32_t kOfBytes[] = {127, 127 << 8, 127 << 16};
+    constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
+    constexpr int32_t kOfSum = 0x7fffffff / (Format::kGroup * kLargestCode) - 1;
+    return kOfBytes[Planes - 1] < kOfSum ? kOfBytes[Planes - 1] : kOfSum;
+  }
+};
+
+}  // namespace mlx_native::cpu::MLXN_ISA

@@ -1,0 +1,45 @@
+// Products in integers of a tile of codes with rows of x.
+//
+// A row of x is rounded to integers of one, two or three signed bytes (planes) with a scale for every few values. Codes
+// and bytes multiply exactly, and the sum of a group is exact; it becomes a float once, and is multiplied with the
+// group's scale. One plane is what ggml does: E about 5e-3. Two planes are 16 bits: E about 2e-5. Three are up to 23
+// bits, as many as leave the sum of a group within 32: for 4-bit codes E is about 2e-7.
+//
+// With infinite or NaN values of x the result is NaN; values below 2^-100 of all else are lost with their block's
+// largest below that.
+#pragma once
+
+#include "cpu/simd/simd.h"
+#include "mlx_native/ops/precision.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// Group: values of a weight scale; Offset: whether groups have offsets. Everything else of a format is in the codes.
+template <int Group, bool Offset, int Planes>
+struct ByteTile {
+  static constexpr int kVectors = 2, kColumns = kVectors * kLanes;
+  static constexpr int kTileRows = 6;                    // 12 integer and 12 float sums of 32 registers
+  static constexpr int kBlock = Planes == 1 ? 32 : 256;  // values of x of one scale
+
+  /// One group of kColumns weight rows: word j of a row is its codes 4 j to 4 j + 3.
+  struct Weights {
+    Vec scale[kVectors], offset[Offset ? kVectors : 1];
+    UIntVec codes[Group / 4][kVectors];
+  };
+
+  /// A group of a row of x: q = sum over p of 256^(Planes - 1 - p) * bytes[p], x = scale * q.
+  struct X {
+    int8_t bytes[Planes][Group];
+    uint32_t sum;  // of q: times the bias of the codes, modulo 2^32, or, where groups have offsets, a float
+    float scale;
+  };
+  static constexpr uint64_t row_bytes(uint64_t k) { return k / Group * sizeof(X); }
+
+  /// Blocks [begin, end) of a row of k values, the last of which may be short; |q| <= most.
+  static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, int32_t most, uint32_t bias, X* to);
+
+  /// y[i] = row i of x . weights over `groups` groups, for `m` <= kTileRows rows.
+  static void multiply(int m, const Weights* weights, int groups, const X* const* x, Vec (*y)[kVectors]);
+};
+
+}  // namespace mlx_native::cpu::MLXN_ISA

@@ -1,0 +1,88 @@
+// A tile of weight rows as floats in L1, and its product with rows of x.
+#pragma once
+
+#include "cpu/generic/columns.h"
+#include "cpu/generic/dequantize.h"
+#include "cpu/generic/float_tile.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// A way of mat_mat.h, for every format.
+template <class Format>
+struct FloatPanel {
+  static constexpr Precision kAccuracy = Precision::Full;
+  static constexpr int kVectors = FloatTile::kVectors, kColumns = FloatTile::kColumns;
+  static constexpr int kTileRows = FloatTile::kTileRows;
+  static constexpr int kLength = 256;
+  static constexpr std::size_t kBytes = kLength * sizeof(FloatTile::Weights);
+
+  using X = const float*;
+  static constexpr bool kPrepares = false;
+  static K_FN X part(const float* row, uint64_t k) { return row + k; }
+
+  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v) {
+    const auto* const from = blocks_of<Format>(rows);
+    auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
+    if constexpr (Format::kPlain)
+      decode_plain(from, stride, length, to, v);
+    else
+      for (int b = 0; b < length / Format::kValues; ++b) decode_block(from[b], stride, to + b * Format::kValues, v);
+  }
+
+  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors]) {
+    FloatTile::multiply(m, reinterpret_cast<const FloatTile::Weights*>(panel), length, x, y);
+  }
+
+ private:
+  static K_FN void decode_block(const typename Format::Block& block, uint64_t stride, FloatTile::Weights* to, int v) {
+    constexpr int kGroups = Format::kValues / Format::kGroup;
+    alignas(sizeof(Vec)) float scale[kGroups][kLanes], offset[kGroups][kLanes];
+    for (int i = 0; i < kLanes; ++i) {
+      const Affines<Format> affines(blocks_of<Format>(reinterpret_cast<const uint8_t*>(&block) + i * stride)[0]);
+      for (int g = 0; g < kGroups; ++g) {
+        scale[g][i] = affines.scale[g];
+        if constexpr (Format::kHasOffset) offset[g][i] = affines.offset[g];
+      }
+    }
+    for (int run = 0; run < Format::kValues / 16; ++run) {
+      const int group = run / (Format::kGroup / 16);
+      const Words codes = Format::codes(ColumnReader{stride}, block, run);
+      MLXN_UNROLL
+      for (int i = 0; i < 16; ++i) {
+        const UIntVec code = codes.word[i / 4] >> (8 * (i % 4)) & 255u;
+        Vec value = to_float(reinterpret_cast<IntVec>(code));
+        if constexpr (Format::kBias != 0) value -= float(Format::kBias);
+        value *= load(scale[group]);
+        if constexpr (Format::kHasOffset) value += load(offset[group]);
+        to[16 * run + i].value[v] = value;
+      }
+    }
+  }
+
+  using Block = typename Format::Block;
+  static K_FN void decode_plain(const Block* from, uint64_t stride, int length, FloatTile::Weights* to, int v) {
+    constexpr int kAtOnce = 16 / sizeof(Block);
+    int i = 0;
+    for (; i + kAtOnce <= length; i += kAtOnce) {
+      UIntVec words[4];
+      load_columns(reinterpret_cast<const uint8_t*>(from + i), stride, words);
+      MLXN_UNROLL
+      for (int j = 0; j < 4; ++j) {
+        if constexpr (sizeof(Block) == 4) {
+          to[i + j].value[v] = Format::value(reinterpret_cast<Vec>(words[j]));
+        } else {
+          to[i + 2 * j].value[v] = Format::value(HalfLanes{words[j] & 0xffffu});
+          to[i + 2 * j + 1].value[v] = Format::value(HalfLanes{words[j] >> 16});
+        }
+      }
+    }
+    for (; i < length; ++i)
+      for (int lane = 0; lane < kLanes; ++lane) {
+        Block value;
+        __builtin_memcpy(&value, reinterpret_cast<const uint8_t*>(from + i) + lane * stride, sizeof value);
+        reinterpret_cast<float*>(&to[i].value[v])[lane] = Format::value(value);
+      }
+  }
+};
+
+}  // namespace mlx_native::cpu::MLXN_ISA

@@ -1,0 +1,22 @@
+// Products in floats of a tile of weights with rows of x.
+#pragma once
+
+#include "cpu/simd/simd.h"
+#include "mlx_native/ops/precision.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+struct FloatTile {
+  static constexpr int kVectors = 2, kColumns = kVectors * kLanes;
+  static constexpr int kTileRows = kLanes == 4 ? 4 : kLanes == 8 ? 6 : 12;
+
+  /// One value of each of kColumns weight rows.
+  struct Weights {
+    Vec value[kVectors];
+  };
+
+  /// y[i] = row i of x . weights over `length` values, for `m` <= kTileRows rows.
+  static void multiply(int m, const Weights* weights, int length, const float* const* x, Vec (*y)[kVectors]);
+};
+
+}  // namespace mlx_native::cpu::MLXN_ISA
