@@ -73,6 +73,7 @@ struct LaneReader {
       return words;
     }
   }
+  K_FN uint32_t bits16(const K_GLOBAL uint16_t* p) const { return *p; }
   K_FN Words<N> spread(uint32_t bits16) const {
     Words<N> words;
     K_UNROLL
