@@ -16,8 +16,8 @@ TEST(CliBench, ModelAsLlamaBenchPrintsIt) {
   const Arguments arguments = {"bench", "-m", dense_model(), "-p", "16", "-n", "4", "-r", "2", "-t", "2"};
   const auto table = mlxn(arguments);
   EXPECT_EQ(table.code, 0) << table.err;
-  for (const char* part :
-       {"| model", "size", "params", "backend", "threads", "test", "t/s", "pp16", "tg4", "16.26 M", "\u00b1", "-:"})
+  for (const char* part : {"| model", "size", "params", "backend", "threads", "memory: file", "peak RSS", "test", "t/s",
+                           "pp16", "tg4", "16.26 M", "\u00b1", "-:"})
     EXPECT_THAT(table.out, HasSubstr(part));
   auto with_json = arguments;
   with_json.push_back("--json");
@@ -31,6 +31,8 @@ TEST(CliBench, ModelAsLlamaBenchPrintsIt) {
     EXPECT_EQ(row.at("samples_ts").size(), 2u);
     EXPECT_GT(row.at("model_size").get<std::uint64_t>(), 10'000'000u);
     EXPECT_EQ(row.at("model_n_params"), 16260352);
+    EXPECT_GT(row.at("memory").at("file"), row.at("model_size"));
+    EXPECT_GT(row.at("memory").at("peak_rss"), 1'000'000);
   }
   EXPECT_EQ(json[0].at("test"), "pp16");
   EXPECT_EQ(json[1].at("n_gen"), 4);

@@ -65,6 +65,10 @@ TEST_P(CliReference, GreedyIdsAndLogits) {
     EXPECT_LE(relative_error(json.at("logits"), reference.at("logits")), 1e-4);
     for (const char* key : {"load_ms", "prompt_ms", "prompt_tokens_per_second", "generation_ms", "tokens_per_second"})
       EXPECT_GT(json.at("timings").at(key).get<double>(), 0) << key;
+    EXPECT_GT(json.at("timings").at("first_token_ms"), json.at("timings").at("load_ms"));
+    const auto& memory = json.at("memory");
+    EXPECT_GT(memory.at("file"), memory.at("weights"));
+    EXPECT_GT(memory.at("peak_rss"), memory.at("kv_cache"));
   }
 }
 
@@ -76,7 +80,8 @@ TEST(CliGenerate, TextGoesToStdoutAndTimingsToStderr) {
     EXPECT_EQ(outcome.code, 0) << outcome.err;
     EXPECT_TRUE(outcome.out.starts_with("The SELECT statement")) << outcome.out;
     EXPECT_TRUE(outcome.out.ends_with("\n"));
-    for (const char* part : {"t/s", "weights", "KV cache", "activations", "peak RSS", "seed"})
+    for (const char* part :
+         {"t/s", "weights", "KV cache", "activations", "memory: file", "peak RSS", "first token after", "seed"})
       EXPECT_THAT(outcome.err, HasSubstr(part));
     EXPECT_THAT(outcome.out + outcome.err, Not(HasSubstr("\x1b")));
     const auto alone = mlxn(generate(model, {"-p", "The SELECT statement", "-n", "8", "--no-display-prompt"}));
@@ -105,6 +110,7 @@ TEST(CliGenerate, SameBitsForAnyNumberOfThreads) {
       auto json =
           json_of(generate(model, {"-p", "The query planner chooses", "-n", "6", "--json", "--logits", "-t", threads}));
       json.erase("timings");
+      json.erase("memory");
       if (first.is_null()) first = json;
       EXPECT_EQ(json, first) << threads;
     }

@@ -102,6 +102,7 @@ void bench_model(const BenchOptions& options) {
   Json list = Json::array();
   Table table{{false, true, true, false, true, true, true},
               {{"model", "size", "params", "backend", "threads", "test", "t/s"}}};
+  std::string memory;
   Progress progress(options.threads.size() * tests.size());
   for (const std::uint32_t threads : options.threads) {
     auto model = load_model(choice, file, DeviceChoice{threads, options.device.backend}.create());
@@ -110,13 +111,15 @@ void bench_model(const BenchOptions& options) {
       const auto rates = measure(model, test, options.repetitions);
       const auto result = statistics(rates);
       list.push_back(json_of(options, facts, model.device(), test, rates));
+      list.back()["memory"] = memory_json(file, model.memory());
+      memory = memory_text(file, model.memory());
       table.rows.push_back({printable_line(facts.title), bytes_text(facts.bytes), count_text(facts.parameters),
                             std::string(mlx_native::backend_name(model.device().backend())),
                             fmt::format("{}", model.device().parallelism()), test.name(),
                             fmt::format("{:.2f} \u00b1 {:.2f}", result.mean, result.deviation)});
     }
   }
-  options.json ? write_json(list) : write_output(table.markdown());
+  options.json ? write_json(list) : write_output(table.markdown() + "\n" + memory + "\n");
 }
 
 }  // namespace mlxn

@@ -83,9 +83,18 @@ class Writer {
   bool ends_line_ = true;
 };
 
+using Clock = std::chrono::steady_clock;
+
 struct Run {
   Generation generation;
   std::string text;
+  std::optional<Clock::time_point> first_token;
+};
+
+/// Seconds since the command began.
+struct Waits {
+  double load;
+  std::optional<double> first_token;  ///< none where the text ended at once
 };
 
 Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::uint32_t>& prompt, const Options& options,
@@ -107,6 +116,7 @@ Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::ui
   // No exception may cross the library, which calls this.
   std::optional<Failure> failure;
   generate_options.on_token = [&](std::uint32_t token) {
+    if (!run.first_token) run.first_token = Clock::now();
     try {
       add(stream.push(token));
     } catch (const Failure& error) {
@@ -122,31 +132,34 @@ Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::ui
   return run;
 }
 
-Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, double load_seconds, bool logits) {
+Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, const Waits& waits, bool logits) {
   const auto& timings = run.generation.timings;
   Json result = {{"prompt_tokens", prompt},
                  {"tokens", run.generation.tokens},
                  {"text", run.text},
                  {"timings",
-                  {{"load_ms", 1e3 * load_seconds},
+                  {{"load_ms", 1e3 * waits.load},
                    {"prompt_ms", 1e3 * timings.prompt_seconds},
                    {"prompt_tokens_per_second", timings.prompt_tokens_per_second()},
                    {"generation_ms", 1e3 * timings.generation_seconds},
                    {"tokens_per_second", timings.tokens_per_second()}}}};
+  if (waits.first_token) result["timings"]["first_token_ms"] = 1e3 * *waits.first_token;
   if (logits) result["logits"] = run.generation.prompt_logits;
   return result;
 }
 
-void report(const Model& model, const Generation& generation, double load_seconds, const Options& options) {
+void report(const mlx_native::GgufFile& file, const Model& model, const Generation& generation, const Waits& waits,
+            const Options& options) {
   const auto& timings = generation.timings;
   fmt::print(stderr,
              "prompt     {:6} tokens {:10.2f} ms {:9.2f} t/s\n"
              "generated  {:6} tokens {:10.2f} ms {:9.2f} t/s ({})\n"
-             "{}; loaded in {:.1f} ms; seed {}\n{}\n",
+             "{}; loaded in {:.1f} ms; {}seed {}\n{}\n",
              timings.prompt_tokens, 1e3 * timings.prompt_seconds, timings.prompt_tokens_per_second(),
              timings.generated_tokens, 1e3 * timings.generation_seconds, timings.tokens_per_second(),
-             stop_text(generation.stop), printable_line(model.device().name()), 1e3 * load_seconds,
-             options.sampling.seed, memory_text(model.memory()));
+             stop_text(generation.stop), printable_line(model.device().name()), 1e3 * waits.load,
+             waits.first_token ? fmt::format("first token after {:.1f} ms; ", 1e3 * *waits.first_token) : "",
+             options.sampling.seed, memory_text(file, model.memory()));
 }
 
 int run_generate(Options& options) {
@@ -155,18 +168,24 @@ int run_generate(Options& options) {
   if (options.logits && !options.json) throw Misuse("--logits needs --json");
   if (options.seed->count() == 0) options.sampling.seed = std::random_device()();
 
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
+  const auto since_start = [&](Clock::time_point time) { return std::chrono::duration<double>(time - start).count(); };
   const auto file = must(mlx_native::GgufFile::open(options.model.path));
   const auto tokenizer = must(Tokenizer::load(file));
   const auto prompt = prompt_of(options, tokenizer);
   auto model = load_model(options.model, file, options.device.create());
-  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  Waits waits{since_start(Clock::now()), std::nullopt};
 
   const Interrupt interrupt;
   const Run run = generate(model, tokenizer, prompt, options, interrupt);
-  if (options.json) write_json(json_of(run, prompt, load_seconds, options.logits));
+  if (run.first_token) waits.first_token = since_start(*run.first_token);
+  if (options.json) {
+    Json json = json_of(run, prompt, waits, options.logits);
+    json["memory"] = memory_json(file, model.memory());
+    write_json(json);
+  }
   flush_output();
-  report(model, run.generation, load_seconds, options);
+  report(file, model, run.generation, waits, options);
   return run.generation.stop == StopReason::Cancelled ? interrupt.exit_code() : kSuccess;
 }
 
@@ -197,7 +216,7 @@ Command add_generate(CLI::App& app) {
       add_number(*command, "-s,--seed", sampling.seed, 0, UINT64_MAX, "seed of the draws")->default_str("random");
   command->add_flag("--ignore-eos", options->ignore_eos, "go on behind the end of text");
   command->add_flag("--no-display-prompt", options->hide_prompt, "print what is generated alone");
-  command->add_flag("--json", options->json, "print one object: prompt_tokens, tokens, text, timings");
+  command->add_flag("--json", options->json, "print one object: prompt_tokens, tokens, text, timings, memory");
   command->add_flag("--logits", options->logits, "add the logits of the last prompt token to the object");
   command->footer(
       "Text goes to stdout as it comes, timings and memory to stderr at the end. Ctrl-C ends generation: what there "

@@ -65,9 +65,18 @@ std::uint64_t peak_memory() {
 #endif
 }
 
-std::string memory_text(const mlx_native::ModelMemory& memory) {
-  return fmt::format("memory: weights {}, KV cache {}, activations {}, peak RSS {}", bytes_text(memory.weights),
-                     bytes_text(memory.kv_cache), bytes_text(memory.activations), bytes_text(peak_memory()));
+std::string memory_text(const GgufFile& file, const mlx_native::ModelMemory& memory) {
+  return fmt::format("memory: file {}, weights {}, KV cache {}, activations {}, peak RSS {}",
+                     bytes_text(file.file_bytes()), bytes_text(memory.weights), bytes_text(memory.kv_cache),
+                     bytes_text(memory.activations), bytes_text(peak_memory()));
+}
+
+Json memory_json(const GgufFile& file, const mlx_native::ModelMemory& memory) {
+  return {{"file", file.file_bytes()},
+          {"weights", memory.weights},
+          {"kv_cache", memory.kv_cache},
+          {"activations", memory.activations},
+          {"peak_rss", peak_memory()}};
 }
 
 }  // namespace mlxn

@@ -11,6 +11,7 @@
 #include "mlx_native/models/model.h"
 #include "mlx_native/models/tokenizer.h"
 #include "options.h"
+#include "output.h"
 
 namespace mlxn {
 
@@ -34,7 +35,9 @@ inline constexpr std::size_t kMaxText = std::size_t{1} << 30;
 
 /// Most bytes of memory that this process has held so far, mapped files included.
 std::uint64_t peak_memory();
-/// "memory: weights ..., KV cache ..., activations ..., peak RSS ...".
-std::string memory_text(const mlx_native::ModelMemory& memory);
+/// "memory: file ..., weights ..., KV cache ..., activations ..., peak RSS ...".
+std::string memory_text(const mlx_native::GgufFile& file, const mlx_native::ModelMemory& memory);
+/// The same in bytes.
+Json memory_json(const mlx_native::GgufFile& file, const mlx_native::ModelMemory& memory);
 
 }  // namespace mlxn
