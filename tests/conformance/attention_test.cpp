@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "args/attention.h"
 #include "conformance/conformance.h"
 
 namespace mlx_native::conformance {
@@ -101,6 +102,12 @@ class OpAttention : public OnBackend {
     std::uint32_t window = 0;
     float softcap = 0, spread = 1;
   };
+  /// A forced kernel may be made for other shapes.
+  static bool has_kernel(const KernelRegistry& registry, const MlxDevice& device, const Shape& s) {
+    const AttentionArgs args{nullptr,   nullptr,      nullptr,    nullptr,    nullptr,  nullptr,  s.f16, s.n_tokens,
+                             s.n_heads, s.n_kv_heads, s.head_dim, s.capacity, s.causal, s.window, 1.0f,  s.softcap};
+    return detail::RegistryAccess::select(registry, device, Op::Attention, {}, Precision::Auto, &args).has_value();
+  }
   void expect_attended(const KernelRegistry& registry, const Shape& s) const {
     SCOPED_TRACE(testing::Message() << s.n_tokens << " tokens from " << s.first << ", heads " << s.n_heads << "/"
                                     << s.n_kv_heads << " of " << s.head_dim << ", capacity " << s.capacity
@@ -135,6 +142,7 @@ class OpAttention : public OnBackend {
     hide(v);
     std::vector<float> first;
     for (const MlxDevice& device : devices_of(GetParam())) {
+      if (!has_kernel(registry, device, s)) return;
       Guarded<float> query(device, q, 4), output(device, q.size(), 12);
       Guarded<std::uint32_t> where(device, positions, 4);
       Cache keys(device, k, s.f16), values(device, v, s.f16);
@@ -166,7 +174,12 @@ TEST_P(OpAttention, AnyHeadDim) {
       for (const bool f16 : {false, true}) {
         expect_attended(registry, {1, 4, 2, dim, 40, 30, true, f16});
         expect_attended(registry, {7, 4, 2, dim, 40, 3, true, f16});
+        expect_attended(registry, {20, 4, 2, dim, 40, 3, true, f16});
       }
+    if (small()) return;
+    // More than the memory of a worker holds of a tile.
+    expect_attended(registry, {20, 4, 2, 300, 40, 3});
+    expect_attended(registry, {9, 4, 2, 2100, 40, 3, true, true});
   });
 }
 
@@ -180,6 +193,9 @@ TEST_P(OpAttention, DecodeAndPrefill) {
     if (small()) return;
     expect_attended(registry, {1, 16, 8, 128, 3000, 2999, true, true});
     expect_attended(registry, {130, 4, 2, 128, 513, 300, true, true});
+    expect_attended(registry, {2, 16, 4, 64, 700, 600, true, true});
+    expect_attended(registry, {1, 7, 1, 64, 700, 699});
+    expect_attended(registry, {300, 1, 1, 64, 300, 0, true, true});
   });
 }
 
@@ -226,13 +242,14 @@ TEST_P(OpAttention, SoftcapAndSharpScores) {
 TEST_P(OpAttention, DeviceWrittenPositionsInAnyOrder) {
   for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
     const MlxDevice device = MlxDevice::create(GetParam()).value();
-    const std::uint32_t heads = 2, dim = 32, capacity = 24;
+    const std::uint32_t heads = 2, group = 4, dim = 32, capacity = 24;
     const std::vector<std::uint32_t> positions = {4'294'967'295u, 3, 50, 0, 21};
     auto where = written_by_device(device, positions);
     if (!where) GTEST_SKIP() << "no kernel to write positions with";
     Random random(4);
     auto k = random.values(heads * capacity * dim), v = random.values(k.size());
-    const auto q = random.values(positions.size() * heads * dim);
+    const auto q = random.values(positions.size() * group * heads * dim);
+    if (!has_kernel(registry, device, {5, group * heads, heads, dim, capacity, 0})) return;
     for (const bool causal : {true, false})
       for (const std::uint32_t window : {0u, 5u}) {
         Cache keys(device, k, false), values(device, v, false);
@@ -241,7 +258,7 @@ TEST_P(OpAttention, DeviceWrittenPositionsInAnyOrder) {
         expect_ok(attention(encoder, registry, device, query.view(), keys.view(), values.view(), where->view(),
                             output.view(),
                             {.n_tokens = 5,
-                             .n_heads = heads,
+                             .n_heads = group * heads,
                              .n_kv_heads = heads,
                              .head_dim = dim,
                              .kv_capacity = capacity,
@@ -250,7 +267,7 @@ TEST_P(OpAttention, DeviceWrittenPositionsInAnyOrder) {
                              .sliding_window = window}));
         expect_ok(encoder.commit_and_wait());
         const auto want = reference::attention(q, k, v, positions,
-                                               {.n_heads = heads,
+                                               {.n_heads = group * heads,
                                                 .n_kv_heads = heads,
                                                 .head_dim = dim,
                                                 .capacity = capacity,
@@ -264,17 +281,60 @@ TEST_P(OpAttention, DeviceWrittenPositionsInAnyOrder) {
   });
 }
 
+// Of one kernel. A GPU's launcher goes from one to another by the shape.
+TEST_P(OpAttention, ARowDoesNotDependOnTheOthers) {
+  if (GetParam() != Backend::Cpu) GTEST_SKIP();
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    const std::uint32_t heads = 4, kv_heads = 2, dim = 40, capacity = 600;
+    const MlxDevice device = MlxDevice::create(GetParam(), {.threads = 3}).value();
+    for (const std::uint32_t first : {0u, 290u, 550u}) {
+      const std::uint32_t all = 50;
+      Random random(first);
+      std::vector<float> k = random.values(std::size_t{kv_heads} * capacity * dim), v = random.values(k.size());
+      const auto q = random.values(std::size_t{all} * heads * dim);
+      Cache keys(device, k, true), values(device, v, true);
+      /// Tokens [begin, end) of those at positions first + i.
+      const auto attend = [&](std::uint32_t begin, std::uint32_t end) -> std::vector<float> {
+        const std::uint32_t n = end - begin;
+        if (!has_kernel(registry, device, {n, heads, kv_heads, dim, capacity, first, true, true})) return {};
+        Guarded<float> query(device, std::span(q).subspan(begin * heads * dim, n * heads * dim), 0),
+            output(device, n * heads * dim, 0);
+        Guarded<std::uint32_t> where(device, positions_from(first + begin, n), 0);
+        CommandEncoder encoder = device.command_encoder().value();
+        expect_ok(attention(encoder, registry, device, query.view(), keys.view(), values.view(), where.view(),
+                            output.view(),
+                            {.n_tokens = n,
+                             .n_heads = heads,
+                             .n_kv_heads = kv_heads,
+                             .head_dim = dim,
+                             .kv_capacity = capacity,
+                             .scale = 0.2f}));
+        expect_ok(encoder.commit_and_wait());
+        return output.read();
+      };
+      const auto together = attend(0, all);
+      for (const auto& [begin, end] : {std::pair{0u, 9u}, {3u, 4u}, {8u, 50u}, {11u, 31u}, {49u, 50u}}) {
+        const auto alone = attend(begin, end);
+        if (alone.empty() || together.empty()) continue;
+        ASSERT_TRUE(same_bits(alone, std::span(together).subspan(begin * heads * dim, alone.size())))
+            << "tokens " << begin << " to " << end << " from " << first;
+      }
+    }
+  });
+}
+
 TEST_P(OpAttention, CacheThenAttention) {
   for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
     const MlxDevice device = MlxDevice::create(GetParam()).value();
     if (!detail::RegistryAccess::has(device, Op::KvCacheWrite, {})) GTEST_SKIP() << "nothing writes the cache yet";
-    const std::uint32_t heads = 2, dim = 32, capacity = 24, n = 3;
+    const std::uint32_t heads = 2, q_heads = 12, dim = 32, capacity = 24, n = 3;
+    if (!has_kernel(registry, device, {n, q_heads, heads, dim, capacity, 0, true, true})) return;
     Random random(9);
     std::vector<float> keys(heads * capacity * dim), values(keys.size());
     Cache k(device, keys, true), v(device, values, true);
     for (std::uint32_t first = 0; first < 40; first += n) {  // past the end of the ring
       const auto new_k = random.values(n * heads * dim), new_v = random.values(n * heads * dim);
-      const auto q = random.values(n * 4 * dim);
+      const auto q = random.values(n * q_heads * dim);
       const auto positions = positions_from(first, n);
       Guarded<float> key(device, new_k, 0), value(device, new_v, 0), query(device, q, 0), output(device, q.size(), 0);
       Guarded<std::uint32_t> where(device, positions, 0);
@@ -282,16 +342,20 @@ TEST_P(OpAttention, CacheThenAttention) {
       CommandEncoder encoder = device.command_encoder().value();
       expect_ok(kv_cache_write(encoder, registry, device, key.view(), where.view(), k.view(), write));
       expect_ok(kv_cache_write(encoder, registry, device, value.view(), where.view(), v.view(), write));
-      expect_ok(attention(
-          encoder, registry, device, query.view(), k.view(), v.view(), where.view(), output.view(),
-          {.n_tokens = n, .n_heads = 4, .n_kv_heads = heads, .head_dim = dim, .kv_capacity = capacity, .scale = 0.2f}));
+      expect_ok(attention(encoder, registry, device, query.view(), k.view(), v.view(), where.view(), output.view(),
+                          {.n_tokens = n,
+                           .n_heads = q_heads,
+                           .n_kv_heads = heads,
+                           .head_dim = dim,
+                           .kv_capacity = capacity,
+                           .scale = 0.2f}));
       expect_ok(encoder.commit_and_wait());
       reference::kv_cache_write(new_k, positions, keys, heads, capacity, dim);
       reference::kv_cache_write(new_v, positions, values, heads, capacity, dim);
       (void)cache_bytes(keys, true);
       (void)cache_bytes(values, true);
       const auto want = reference::attention(q, keys, values, positions,
-                                             {.n_heads = 4,
+                                             {.n_heads = q_heads,
                                               .n_kv_heads = heads,
                                               .head_dim = dim,
                                               .capacity = capacity,

@@ -5,27 +5,43 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
+/// exp(x) = value * 2^n, where x is at most 104 in size: value in [0.7, 1.42], and n in the low bits of rounded.
+struct ExpParts {
+  Vec value, rounded;
+};
+/// 2^23 and more: the sum with a smaller number keeps the nearest integer in its low bits. These are n + 127.
+inline constexpr float kExpRounder = 0x1.8p23f + 127;
+
+K_FN ExpParts exp_parts(Vec x) {
+  constexpr float kLog2E = 0x1.715476p+0f, kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
+  const Vec rounded = fma(x, splat(kLog2E), splat(kExpRounder)), n = rounded - kExpRounder;
+  const Vec r = fma(n, splat(-kLn2Low), fma(n, splat(-kLn2High), x));
+  // Minimax on [-ln 2 / 2, ln 2 / 2]: relative error 4e-9 before rounding.
+  Vec p = splat(0x1.6a23dp-10f);
+  p = fma(p, r, splat(0x1.123a2p-7f));
+  p = fma(p, r, splat(0x1.5558f2p-5f));
+  p = fma(p, r, splat(0x1.555492p-3f));
+  p = fma(p, r, splat(0x1.fffffcp-2f));
+  p = fma(p, r, splat(1.0f));
+  return {fma(p, r, splat(1.0f)), rounded};
+}
+
 /// Relative error below 2e-7; 0 and infinity beyond the range of floats, subnormals in between, NaN for NaN.
 K_FN Vec exp(Vec x) {
-  constexpr float kLog2E = 0x1.715476p+0f, kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
-  constexpr float kRounder = 0x1.8p23f;  // the sum keeps the integer nearest to the other summand in its low bits
   x = x < -104.0f ? splat(-104.0f) : x;
   x = x > 89.0f ? splat(89.0f) : x;
-  const Vec rounded = fma(x, splat(kLog2E), splat(kRounder));
-  const Vec n = rounded - kRounder;
-  const Vec r = fma(n, splat(-kLn2Low), fma(n, splat(-kLn2High), x));
-  Vec p = splat(1.0f / 5040);
-  p = fma(p, r, splat(1.0f / 720));
-  p = fma(p, r, splat(1.0f / 120));
-  p = fma(p, r, splat(1.0f / 24));
-  p = fma(p, r, splat(1.0f / 6));
-  p = fma(p, r, splat(0.5f));
-  p = fma(p, r, splat(1.0f));
-  p = fma(p, r, splat(1.0f));
+  const ExpParts e = exp_parts(x);
   // 2^n in two factors, as n alone may be out of the range of exponents.
-  const IntVec exponent = float_as_bits(rounded) - 0x4b400000;
+  const IntVec exponent = float_as_bits(e.rounded) - int32_t(float_to_bits(kExpRounder));
   const IntVec half = exponent >> 1;
-  return p * bits_as_float((half + 127) << 23) * bits_as_float((exponent - half + 127) << 23);
+  return e.value * bits_as_float((half + 127) << 23) * bits_as_float((exponent - half + 127) << 23);
+}
+
+/// The same for x <= 88, where results below 2^-125 may be 0: half as much work.
+K_FN Vec exp_of_difference(Vec x) {
+  constexpr float kLeast = -86.6f;
+  const ExpParts e = exp_parts(x < kLeast ? splat(kLeast) : x);
+  return x < kLeast ? Vec{} : e.value * bits_as_float(float_as_bits(e.rounded) << 23);
 }
 
 /// Absolute error below 2e-7, relative error below 1e-6.

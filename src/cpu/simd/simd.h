@@ -10,6 +10,8 @@
 // An ISA that also multiplies bytes defines MLXN_BYTES_HEADER, the header that says how.
 #pragma once
 
+#include <utility>
+
 #include "core/dialect.h"
 #include "cpu/simd/unroll.h"
 
@@ -26,6 +28,11 @@ K_FN Vec to_float(IntVec value) { return __builtin_convertvector(value, Vec); }
 
 K_FN Vec load(const float* p) {
   Vec v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+K_FN IntVec load_int(const int32_t* p) {
+  IntVec v;
   __builtin_memcpy(&v, p, sizeof v);
   return v;
 }
@@ -118,6 +125,17 @@ K_FN Quad load_quad(const float* p) {
 }
 K_FN void store_quad(float* p, Quad v) { __builtin_memcpy(p, &v, sizeof v); }
 
+struct Transposed {
+  Quad row[4];
+};
+K_FN Transposed transposed(Quad a, Quad b, Quad c, Quad d) {
+  const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  return {{__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5), __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+           __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+           __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)}};
+}
+
 K_FN Oct load_oct(const float* p) {
   Oct v;
   __builtin_memcpy(&v, p, sizeof v);
@@ -134,13 +152,51 @@ K_FN float sum(Vec v) {
 /// sum() of four, bit for bit.
 K_FN Quad sum4(Vec a, Vec b, Vec c, Vec d) {
   const Quad x = fold(a), y = fold(b), z = fold(c), w = fold(d);
-  const Quad xy_low = __builtin_shufflevector(x, y, 0, 4, 1, 5), xy_high = __builtin_shufflevector(x, y, 2, 6, 3, 7);
-  const Quad zw_low = __builtin_shufflevector(z, w, 0, 4, 1, 5), zw_high = __builtin_shufflevector(z, w, 2, 6, 3, 7);
-  const Quad lane0 = __builtin_shufflevector(xy_low, zw_low, 0, 1, 4, 5);
-  const Quad lane1 = __builtin_shufflevector(xy_low, zw_low, 2, 3, 6, 7);
-  const Quad lane2 = __builtin_shufflevector(xy_high, zw_high, 0, 1, 4, 5);
-  const Quad lane3 = __builtin_shufflevector(xy_high, zw_high, 2, 3, 6, 7);
-  return (lane0 + lane1) + (lane2 + lane3);
+  const Transposed lane = transposed(x, y, z, w);
+  return (lane.row[0] + lane.row[1]) + (lane.row[2] + lane.row[3]);
+}
+using Lanes = std::make_integer_sequence<int, kLanes>;
+/// Lane i of the result: lane i ^ Step.
+template <int Step, int... I>
+K_FN Vec swapped(Vec v, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(v, v, (I ^ Step)...);
+}
+/// Lanes of a, then of b, in pieces of `Piece` lanes: the first of each two pieces, or the second. Four lanes and less
+/// stay within their four, as instructions do: there, two of a and two of b.
+template <int Piece>
+constexpr int first_of_two(int lane) {
+  constexpr int kSpan = Piece < 4 ? 4 : kLanes;  // within which a fills the lower half
+  const int span = lane / kSpan * kSpan, at = lane % kSpan, in_b = at >= kSpan / 2, half = at % (kSpan / 2);
+  return in_b * kLanes + span + half / Piece * 2 * Piece + half % Piece;
+}
+/// Each two neighbouring pieces of lanes, added.
+template <int Piece, int... I>
+K_FN Vec add_neighbours(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, first_of_two<Piece>(I)...) +
+         __builtin_shufflevector(a, b, (first_of_two<Piece>(I) + Piece)...);
+}
+/// Lane i: the sum of all lanes of v[i]: pairs, then fours, then fours of fours.
+K_FN Vec sum_each(const Vec (&v)[kLanes]) {
+  Vec part[kLanes / 2];
+  MLXN_UNROLL
+  for (int i = 0; i < kLanes / 2; ++i) part[i] = add_neighbours<1>(v[2 * i], v[2 * i + 1], Lanes{});
+  MLXN_UNROLL
+  for (int i = 0; i < kLanes / 4; ++i) part[i] = add_neighbours<1>(part[2 * i], part[2 * i + 1], Lanes{});
+  if constexpr (kLanes > 8) {
+    MLXN_UNROLL
+    for (int i = 0; i < kLanes / 8; ++i) part[i] = add_neighbours<4>(part[2 * i], part[2 * i + 1], Lanes{});
+  }
+  if constexpr (kLanes > 4) part[0] = add_neighbours<4>(part[0], part[1], Lanes{});
+  return part[0];
+}
+/// The largest of each N neighbouring lanes, in all of them.
+template <int N>
+K_FN Vec max_of_neighbours(Vec v) {
+  if constexpr (N > 1) v = max(v, swapped<1>(v, Lanes{}));
+  if constexpr (N > 2) v = max(v, swapped<2>(v, Lanes{}));
+  if constexpr (N > 4) v = max(v, swapped<4>(v, Lanes{}));
+  if constexpr (N > 8) v = max(v, swapped<8>(v, Lanes{}));
+  return v;
 }
 K_FN float sum_oct(Oct v) {
   const Quad q = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
