@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -36,6 +37,13 @@ double time_of(int threads, const std::function<void(int)>& part) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+double best_time_of(int threads, const std::function<void(int)>& part) {
+  constexpr int kRuns = 3;  // new threads may share a core for a while
+  double best = time_of(threads, part);
+  for (int i = 1; i < kRuns; ++i) best = std::min(best, time_of(threads, part));
+  return best;
+}
+
 }  // namespace
 
 Limits::Limits(const std::string& isa) {
@@ -53,7 +61,7 @@ Limits::Limits(const std::string& isa) {
 
 double Limits::read(int threads) const {
   const std::size_t part = kMemory / static_cast<std::size_t>(threads);
-  const double seconds = time_of(threads, [&](int thread) {
+  const double seconds = best_time_of(threads, [&](int thread) {
     const std::byte* const own = memory_.get() + static_cast<std::size_t>(thread) * part;
     // One load per line: the rest of the line costs nothing.
     for (std::size_t at = 0; at < part; at += kLine) (void)*static_cast<const volatile std::byte*>(own + at);
