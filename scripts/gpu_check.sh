@@ -34,6 +34,7 @@ run_sanitized() {
 
 run_bench() {
   local type shape
+  "$mlxn" bench --limits  # of the host's CPU
   for type in q4_0 q8_0 q4_k q5_k q6_k; do
     for shape in "4096 4096" "14336 4096" "4096 14336"; do
       "$mlxn" bench --op matmul --backend cuda --type "$type" --n "${shape% *}" --k "${shape#* }" --m 1,2,4,8 || return 1

@@ -54,6 +54,23 @@ TEST(CliBench, EveryFormatOfMatmulWithinItsContract) {
   }
 }
 
+TEST(CliBench, PrecisionBoundsTheError) {
+  for (const auto& [precision, bound] : {std::pair("auto", 3e-5), {"full", 3e-5}, {"half", 1e-3}, {"int8", 1.5e-2}}) {
+    for (const char* op : {"matmul", "matmul_id"}) {
+      const auto outcome =
+          mlxn({"bench", "--op", op,  "--type",    "q4_k", "--n",     "64", "--k",         "512",     "--m",
+                "1,40",  "-r",   "1", "--experts", "4",    "--top-k", "2",  "--precision", precision, "--json"});
+      EXPECT_EQ(outcome.code, 0) << outcome.err;
+      for (const auto& row : outcome.json()) {
+        EXPECT_LE(row.at("error").get<double>(), bound) << row;
+        EXPECT_EQ(row.at("precision"), precision);
+      }
+    }
+    const auto model = mlxn({"bench", "-m", dense_model(), "-p", "8", "-n", "2", "-r", "1", "--precision", precision});
+    EXPECT_EQ(model.code, 0) << model.err;
+  }
+}
+
 TEST(CliBench, MatmulIdAndTable) {
   const Arguments arguments = {"bench", "--op", "matmul_id", "--experts", "8",   "--top-k", "2",  "--type", "q4_k",
                                "--n",   "64",   "--k",       "256",       "--m", "1,40",    "-r", "1"};
@@ -127,6 +144,7 @@ TEST(CliBench, WrongUsageAndBadInput) {
                                                       {"--limits", "-m", dense_model()},
                                                       {"--limits", "--backend", "cuda"},
                                                       {"--profile", "--op", "matmul"},
+                                                      {"--op", "matmul", "--precision", "int4"},
                                                       {"--op", "matmul", "-m", dense_model()},
                                                       {"--op", "matmul", "--type", "q9"},
                                                       {"--op", "matmul", "--type", "q4_k", "--k", "100"},

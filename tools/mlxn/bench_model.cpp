@@ -53,6 +53,7 @@ Json json_of(const BenchOptions& options, const ModelFacts& facts, const MlxDevi
           {"device", device.name()},
           {"threads", device.parallelism()},
           {"type_kv", options.model.kv},
+          {"precision", precision_name(options.model.options.precision)},
           {"test", test.name()},
           {"n_prompt", test.prompt},
           {"n_gen", test.generate},

@@ -47,6 +47,7 @@ struct Problem {
   GgmlType type;
   std::uint32_t n, k, m, experts, top_k;
   bool routed;
+  mlx_native::Precision precision;
 
   std::size_t row_bytes() const {
     const auto layout = *mlx_native::ggml_layout(type);
@@ -147,7 +148,7 @@ Measurement measure(const MlxDevice& device, const KernelRegistry& registry, con
     if (!problem.routed)
       return must(mlx_native::quantized_matmul_ggml(
           encoder, registry, device, input, weight, output,
-          {.m = problem.m, .n = problem.n, .k = problem.k, .ggml_type = problem.type}));
+          {.m = problem.m, .n = problem.n, .k = problem.k, .ggml_type = problem.type, .precision = problem.precision}));
     must(mlx_native::quantized_matmul_id_ggml(encoder, registry, device, input, weight, ids, output,
                                               {.n_tokens = problem.m,
                                                .top_k = problem.top_k,
@@ -155,7 +156,8 @@ Measurement measure(const MlxDevice& device, const KernelRegistry& registry, con
                                                .k = problem.k,
                                                .n_experts = problem.experts,
                                                .expert_stride = problem.expert_bytes(),
-                                               .ggml_type = problem.type}));
+                                               .ggml_type = problem.type,
+                                               .precision = problem.precision}));
   };
   std::string kernel;
   const auto run = [&](std::uint32_t products) {
@@ -211,7 +213,14 @@ void bench_op(const BenchOptions& options) {
   for (const std::uint32_t threads : options.threads) {
     const MlxDevice device = DeviceChoice{threads, options.device.backend}.create();
     for (const GgmlType type : types) {
-      Problem problem{type, options.n, options.k, 1, routed ? options.experts : 1, routed ? options.top_k : 1, routed};
+      Problem problem{type,
+                      options.n,
+                      options.k,
+                      1,
+                      routed ? options.experts : 1,
+                      routed ? options.top_k : 1,
+                      routed,
+                      options.model.options.precision};
       Weights weights(device, problem);
       for (const std::uint32_t m : options.m) {
         problem.m = m;
@@ -225,6 +234,7 @@ void bench_op(const BenchOptions& options) {
         if (routed) entry.update({{"experts", problem.experts}, {"top_k", problem.top_k}});
         entry.update({{"backend", mlx_native::backend_name(device.backend())},
                       {"threads", device.parallelism()},
+                      {"precision", precision_name(problem.precision)},
                       {"microseconds", result.microseconds},
                       {"weight_gb_per_second", result.gigabytes_per_second},
                       {"gflops", result.gigaflops},

@@ -14,6 +14,7 @@ namespace mlxn {
 namespace {
 
 using mlx_native::Backend;
+using mlx_native::Precision;
 
 template <class T>
 T parse(const std::string& option, std::string_view text, T low, T high) {
@@ -68,6 +69,32 @@ CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<st
   return app.add_option_function<std::string>(flags, take, help)
       ->type_name("N,N,...")
       ->default_str(fmt::format("{}", fmt::join(values, ",")));
+}
+
+std::string_view precision_name(Precision precision) {
+  switch (precision) {
+    case Precision::Auto: return "auto";
+    case Precision::Full: return "full";
+    case Precision::Half: return "half";
+    case Precision::Int8: return "int8";
+  }
+  return "unknown";
+}
+
+CLI::Option* add_precision(CLI::App& app, Precision& value) {
+  const auto take = [&value](const std::string& name) {
+    for (const Precision known : {Precision::Auto, Precision::Full, Precision::Half, Precision::Int8}) {
+      value = known;
+      if (name == precision_name(known)) return;
+    }
+    throw CLI::ValidationError("--precision", fmt::format("needs auto, full, half or int8, not \"{}\"", name));
+  };
+  return app
+      .add_option_function<std::string>("--precision", take,
+                                        "error that products may have: full 3e-5, half 1e-3, int8 1.5e-2; auto: full, "
+                                        "but half for prompts on a GPU")
+      ->type_name("NAME")
+      ->default_str(std::string(precision_name(value)));
 }
 
 void DeviceChoice::add_to(CLI::App& app) {

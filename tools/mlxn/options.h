@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mlx_native/device.h"
+#include "mlx_native/ops/precision.h"
 
 namespace mlxn {
 
@@ -23,6 +25,11 @@ CLI::Option* add_number(CLI::App& app, const std::string& flags, float& value, f
 /// "1,2,3": at least one number.
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help);
+
+/// --precision, by the names that precision_name gives.
+CLI::Option* add_precision(CLI::App& app, mlx_native::Precision& value);
+/// "auto", "full", "half", "int8".
+std::string_view precision_name(mlx_native::Precision precision);
 
 /// -t and --backend.
 struct DeviceChoice {

@@ -54,7 +54,7 @@ MLXN_PEAK(avx512bf16, MLXN_ZERO_ZMM, MLXN_24, "vdpbf16ps %%zmm30, %%zmm31, %%zmm
 struct TileConfig {
   std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
   std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};  // of those that there are; others must be 0
 };
 
 #undef MLXN_LOOP

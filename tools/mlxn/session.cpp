@@ -26,6 +26,7 @@ CLI::Option* ModelChoice::add_to(CLI::App& app) {
       ->check(CLI::IsMember({"f32", "f16"}))
       ->type_name("TYPE")
       ->capture_default_str();
+  add_precision(app, options.precision);
   add_number(app, "-b,--batch-size", options.prefill_chunk, 1, 65536, "prompt tokens that are processed at once");
   return model;
 }

@@ -15,7 +15,7 @@
 
 namespace mlxn {
 
-/// -m, --kv and -b.
+/// -m, --kv, --precision and -b.
 struct ModelChoice {
   std::filesystem::path path;
   std::string kv = "f32";
