@@ -41,7 +41,7 @@ std::vector<ProfileEntry> Profile::entries() const {
   std::vector<ProfileEntry> result;
   const std::lock_guard lock(mutex_);
   for (const auto& [key, entry] : entries_) result.push_back(entry);
-  std::ranges::stable_sort(result, std::ranges::greater(), &ProfileEntry::seconds);
+  std::ranges::sort(result, std::ranges::greater(), &ProfileEntry::seconds);
   return result;
 }
 
