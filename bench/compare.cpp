@@ -42,7 +42,7 @@ double median(std::vector<double> values) {
 struct NamedSide {
   std::string name;
   bool ours;
-  std::unique_ptr<Side> side;
+  std::unique_ptr<Side> side;      // null: the library has no such form of these weights
   std::vector<double> times = {};  // seconds a product
   double error = NAN;
 };
@@ -64,6 +64,7 @@ Cell measure(const Options& options, const Limits& limits, const Weights& weight
   const Products products(weights, rows, threads);
   const Oracle oracle(weights, products);
   for (NamedSide& s : sides) {
+    if (!s.side) continue;
     s.times.clear();
     s.side->prepare(products);
     s.side->run(0);
@@ -75,6 +76,7 @@ Cell measure(const Options& options, const Limits& limits, const Weights& weight
   for (int round = 0; round < options.rounds; ++round) {
     if (round >= options.least_rounds && seconds_since(start) > options.seconds) break;
     for (NamedSide& s : sides) {
+      if (!s.side) continue;
       // Threads of the side before may spin for milliseconds (libgomp's do) before they sleep.
       std::this_thread::sleep_for(std::chrono::milliseconds(threads > 1 ? options.pause_ms : 2));
       const auto begin = Clock::now();
@@ -93,25 +95,35 @@ std::string shape_name(const Shape& shape) {
   return shape.experts ? fmt::format("{}/{} {}", shape.experts, shape.top, size) : size;
 }
 
+void print_header(const std::vector<NamedSide>& sides) {
+  std::string titles = fmt::format("| {:<4} | {:>16} | {:>4} | {:>2} |      |  limit |", "type", "shape", "m", "t");
+  std::string rule = fmt::format("|---|---:|---:|---:|---|---:|");
+  for (const NamedSide& s : sides) titles += fmt::format(" {:>8} |", s.name), rule += "---:|";
+  for (const NamedSide& s : sides)
+    if (s.ours) titles += fmt::format(" {0}/limit | {0}/peer |", s.name), rule += "---:|---:|";
+  for (const NamedSide& s : sides) titles += fmt::format(" E {:>8} |", s.name), rule += "---:|";
+  fmt::print("{} kernel |\n{}---|\n", titles, rule);
+}
+
+/// Rates of all sides, those of ours over the limit and over the best peer, and the errors.
 void print(const Cell& cell, const std::vector<NamedSide>& sides) {
   double best_peer = INFINITY;
-  std::string best = "-";
   for (const NamedSide& s : sides)
-    if (!s.ours && median(s.times) < best_peer) best_peer = median(s.times), best = s.name;
-  fmt::print("{:<5} {:>16} m={:<4} t={:<2} {} limit {:>6.1f} |", ggml_layout(cell.shape.type)->name,
-             shape_name(cell.shape), cell.rows, cell.threads, cell.by_bytes() ? "GB/s" : "GF/s",
-             cell.work() / cell.least_seconds());
-  for (const NamedSide& s : sides) {
-    const double time = median(s.times);
-    fmt::print(" {} {:>6.1f}", s.name, cell.work() / time);
-    if (s.ours) fmt::print(" ({:.2f} of limit, x{:.2f})", cell.least_seconds() / time, best_peer / time);
-  }
-  fmt::print(" | E");
-  for (const NamedSide& s : sides) fmt::print(" {:.0e}", s.error);
-  fmt::print(" | best peer: {}", best);
+    if (!s.ours && s.side) best_peer = std::min(best_peer, median(s.times));
+  std::string line = fmt::format("| {:<4} | {:>16} | {:>4} | {:>2} | {} | {:>6.1f} |",
+                                 ggml_layout(cell.shape.type)->name, shape_name(cell.shape), cell.rows, cell.threads,
+                                 cell.by_bytes() ? "GB/s" : "GF/s", cell.work() / cell.least_seconds());
   for (const NamedSide& s : sides)
-    if (s.ours) fmt::print(", {}", s.side->kernel());
-  fmt::print("\n");
+    line += s.side ? fmt::format(" {:>8.1f} |", cell.work() / median(s.times)) : fmt::format(" {:>8} |", "-");
+  for (const NamedSide& s : sides)
+    if (s.ours)
+      line += fmt::format(" {:>{}.2f} | {:>{}.2f} |", cell.least_seconds() / median(s.times), s.name.size() + 6,
+                          best_peer / median(s.times), s.name.size() + 5);
+  for (const NamedSide& s : sides)
+    line += s.side ? fmt::format(" {:>10.0e} |", s.error) : fmt::format(" {:>10} |", "-");
+  for (const NamedSide& s : sides)
+    if (s.ours) line += ' ' + s.side->kernel();
+  fmt::print("{} |\n", line);
   std::fflush(stdout);
 }
 
@@ -125,6 +137,7 @@ nlohmann::json to_json(const Cell& cell, const std::vector<NamedSide>& sides) {
                      {"fma_gflop_per_s", cell.multiply * 1e-9}};
   if (cell.shape.experts) row.update({{"experts", cell.shape.experts}, {"top", cell.shape.top}});
   for (const NamedSide& s : sides) {
+    if (!s.side) continue;
     const double time = median(s.times);
     row["sides"][s.name] = {{"us", time * 1e6},
                             {"us_min", *std::ranges::min_element(s.times) * 1e6},
@@ -156,7 +169,7 @@ std::vector<NamedSide> make_sides(const Options& options, const Weights& weights
     for (const bool repacked : {false, true}) {
       const std::string full_name = repacked ? name + "-rep" : name;
       if (!wanted(full_name)) continue;
-      if (auto side = library.make_side(weights, repacked)) sides.push_back({full_name, false, std::move(side)});
+      sides.push_back({full_name, false, library.make_side(weights, repacked)});
     }
   return sides;
 }
@@ -213,6 +226,7 @@ int run(int argc, char** argv) {
       if (routed) shape.experts = options.experts[0], shape.top = options.experts[1];
       const Weights weights(shape, options.megabytes << 20);
       std::vector<NamedSide> sides = make_sides(options, weights, peers);
+      if (cells.empty()) print_header(sides);
       for (const int threads : options.threads)
         for (const std::uint32_t rows : routed ? options.tokens : options.rows) {
           const Cell cell = measure(options, limits, weights, sides, rows, threads);
