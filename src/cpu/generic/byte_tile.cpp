@@ -6,16 +6,6 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 namespace {
 
-/// The largest magnitude, as integers: infinite and NaN ones are above all.
-K_FN float largest(const float* x, int n) {
-  IntVec largest = {};
-  for (int i = 0; i < n; i += kLanes) {
-    const IntVec size = float_as_bits(load(x + i)) & 0x7fffffff;
-    largest = size > largest ? size : largest;
-  }
-  return bits_to_float(uint32_t(max_lane(largest)));
-}
-
 template <int M, int Group, bool Offset, int Planes>
 K_FN void multiply_rows(const typename ByteTile<Group, Offset, Planes>::Weights* weights, int groups,
                         const typename ByteTile<Group, Offset, Planes>::X* const* rows,

@@ -5,6 +5,9 @@
 #if defined(MLXN_BYTES_HEADER)
 #include "cpu/generic/dot_bytes.h"
 #endif
+#if MLXN_HAS_DOT4
+#include "cpu/generic/dot_words.h"
+#endif
 #include "cpu/generic/mat_mat.h"
 #include "cpu/generic/mat_vec.h"
 #include "cpu/generic/rows.h"
@@ -37,6 +40,23 @@ void add_byte_rows(const RowSink& sink) {
 }
 #endif
 
+#if MLXN_HAS_DOT4
+/// One row of x in integers.
+template <class Format, class Dot>
+void add_word_rows(const RowSink& sink, const char* variant) {
+  const auto add = [&](Op op, detail::KernelEntry run, std::size_t (*scratch_bytes)(const void*),
+                       bool (*supports)(const void*)) {
+    sink.add(sink.to,
+             {op, ggml_name<Format>(), kTypeOf<Format>, run, scratch_bytes, variant, supports, Dot::kAccuracy});
+  };
+  add(Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
+      [](const void* args) { return static_cast<const MatmulArgs*>(args)->m == 1; });
+  add(Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
+      scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>,
+      [](const void* args) { return static_cast<const MatmulIdArgs*>(args)->n_tokens == 1; });
+}
+#endif
+
 /// The rows of mat_mat.h for one way to multiply. Few rows of x are still mat-vec by name.
 template <class Format, class Way>
 void add_mat_mat_rows(const RowSink& sink, const char* variant) {
@@ -60,15 +80,17 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
 template <class Format>
 void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
-#if defined(MLXN_BYTES_HEADER)
-  add_byte_rows<Format>(sink);
-#endif
 #if MLXN_HAS_DOT4
   if constexpr (!Format::kPlain) {
+    add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
+    add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
     add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
     add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
   }
+#endif
+#if defined(MLXN_BYTES_HEADER)
+  add_byte_rows<Format>(sink);
 #endif
   add_mat_mat_rows<Format, FloatPanel<Format>>(sink, "_float");
   add_format_row<Format, MatmulArgs, mat_vec<Format, Dot>>(sink, Op::MatVec,

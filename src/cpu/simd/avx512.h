@@ -90,5 +90,17 @@ K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
   out[2] = reinterpret_cast<UIntVec>(_mm512_unpacklo_epi64(high01, high23));
   out[3] = reinterpret_cast<UIntVec>(_mm512_unpackhi_epi64(high01, high23));
 }
+/// 16 bytes each at p, p + stride, p + 2 stride and p + 3 stride.
+K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride) {
+  const auto run = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
+  __m512i v = _mm512_castsi128_si512(run(0));
+  v = _mm512_inserti32x4(v, run(1), 1);
+  v = _mm512_inserti32x4(v, run(2), 2);
+  return reinterpret_cast<UIntVec>(_mm512_inserti32x4(v, run(3), 3));
+}
+/// Lane i: lane index[i] of `table`.
+K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), table); }
+K_FN Vec pick(Oct table, IntVec index) { return pick(_mm512_castps256_ps512(table), index); }
+K_FN Vec pick(Quad table, IntVec index) { return pick(_mm512_castps128_ps512(table), index); }
 
 }  // namespace mlx_native::cpu::avx512

@@ -212,6 +212,15 @@ K_FN int32_t max_lane(IntVec v) {
   for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
   return m;
 }
+/// The largest magnitude of `n` values, n a multiple of kLanes; infinite and NaN ones are above all.
+K_FN float largest(const float* x, int n) {
+  IntVec most = {};
+  for (int i = 0; i < n; i += kLanes) {
+    const IntVec size = float_as_bits(load(x + i)) & 0x7fffffff;
+    most = size > most ? size : most;
+  }
+  return bits_to_float(uint32_t(max_lane(most)));
+}
 /// Modulo 2^32.
 K_FN int32_t sum_lanes(IntVec v) {
   uint32_t total = 0;

@@ -1,0 +1,219 @@
+// Dot products of weight rows with one row of x in integers, for machines that multiply four bytes with four at once.
+//
+// Codes stay in the order in which a row has them. A vector holds 4 * kLanes of them: of one block where blocks are
+// long, else the same run of kLanes / 4 blocks. x is rounded as in byte_tile.h, to one byte or to three.
+#pragma once
+
+#include "cpu/generic/dequantize.h"
+#include "cpu/generic/factors.h"
+#include "cpu/simd/simd.h"
+#include MLXN_BYTES_HEADER
+#include "mlx_native/ops/precision.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// Makes the codes of the same run of several blocks.
+struct StrideReader {
+  uint64_t stride;  // bytes from a block to the next
+
+  K_FN UIntVec load(const uint8_t* run) const { return load_runs(run, stride); }
+  K_FN UIntVec bits16(const uint16_t* p) const {
+    uint32_t bits[kLanes / 4];
+    for (int i = 0; i < kLanes / 4; ++i) {
+      uint16_t of_block;
+      __builtin_memcpy(&of_block, reinterpret_cast<const uint8_t*>(p) + i * stride, sizeof of_block);
+      bits[i] = of_block;
+    }
+    UIntVec v;
+    for (int i = 0; i < kLanes; ++i) v[i] = bits[i / 4] >> (4 * (i % 4)) & 15u;
+    return v;
+  }
+  K_FN UIntVec spread(UIntVec nibbles) const { return (nibbles * 0x00204081u) & 0x01010101u; }
+  template <class Table>
+  K_FN UIntVec lookup(const Table& table, UIntVec indices) const {
+    Codes runs[kLanes / 4];
+    Bytes16 bytes;
+    __builtin_memcpy(&bytes, &table[0], sizeof bytes);
+    __builtin_memcpy(runs, &indices, sizeof runs);
+    for (Codes& run : runs) run = shuffle_bytes(bytes, run);
+    __builtin_memcpy(&indices, runs, sizeof runs);
+    return indices;
+  }
+};
+
+template <int Count>
+struct FloatsOf;
+template <>
+struct FloatsOf<4> {
+  using Type = Quad;
+};
+template <>
+struct FloatsOf<8> {
+  using Type = Oct;
+};
+template <>
+struct FloatsOf<16> {
+  using Type = float __attribute__((vector_size(64)));
+};
+
+template <class Format, int Planes>
+struct WordDot {
+  using Block = typename Format::Block;
+  static constexpr Precision kAccuracy = Planes == 1 ? Precision::Int8 : Precision::Full;
+  static constexpr int kRowsAtOnce = 1;
+
+  static constexpr int kCodes = 4 * kLanes;  // of a vector
+  static constexpr int kBlocks = Format::kValues >= kCodes ? 1 : kLanes / 4;
+  static constexpr int kStep = kBlocks * Format::kValues, kVectors = kStep / kCodes;
+  static constexpr int kGroups = kStep / Format::kGroup;
+  static constexpr int kScaled = Planes == 1 ? 32 : kStep;  // values of x of one scale
+  /// The largest magnitude of x as an integer, so that a lane's sum of four products stays within 32 bits.
+  static constexpr int32_t kOfLane = 0x7fffffff / (4 * ((1 << Format::kBits) - 1)) - 1;
+  static constexpr int32_t kMost = Planes == 1 ? 127 : kOfLane < 127 << 16 ? kOfLane : 127 << 16;
+
+  using Groups = typename FloatsOf<kGroups>::Type;
+
+  /// kStep values of x, in the order of the codes; the last step of a row may end in zeros.
+  struct alignas(64) Step {
+    int8_t bytes[kVectors][Planes][kCodes];
+    float scale[kGroups], sums[kGroups];  // of each group; the sums are of x as rounded
+  };
+
+  template <int M>
+  struct X {
+    const Step* steps;
+  };
+  static constexpr bool kPrepares = true;
+  static constexpr uint64_t kPiece = kStep;
+  static constexpr uint64_t row_bytes(uint64_t k) { return (k + kStep - 1) / kStep * sizeof(Step); }
+  template <int M>
+  static K_FN void set(X<M>& to, int, const float*, uint64_t, const uint8_t* prepared) {
+    to.steps = reinterpret_cast<const Step*>(prepared);
+  }
+
+  static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
+    for (uint64_t s = begin; s < end; ++s) {
+      Step& step = reinterpret_cast<Step*>(to)[s];
+      if ((s + 1) * kStep <= k) {
+        prepare(x + s * kStep, step);
+      } else {
+        float padded[kStep] = {};
+        __builtin_memcpy(padded, x + s * kStep, (k - s * kStep) * sizeof(float));
+        prepare(padded, step);
+      }
+    }
+  }
+
+  template <int M>
+  static K_FN void dot(const Block* row, const X<M>& x, uint64_t k, float (&out)[M]) {
+    static_assert(M == 1);
+    Sums sums = {};
+    const uint64_t steps = k / kStep;
+    for (uint64_t s = 0; s < steps; ++s) {
+      prefetch_ahead<kBlocks>(row[s * kBlocks]);
+      add(row + s * kBlocks, x.steps[s], sums);
+    }
+    if (const uint64_t left = k % kStep / Format::kValues; kBlocks > 1 && left > 0) {
+      Block padded[kBlocks];
+      __builtin_memset(padded, 0, sizeof padded);
+      __builtin_memcpy(padded, row + steps * kBlocks, left * sizeof(Block));
+      add(padded, x.steps[steps], sums);
+    }
+    float rest = 0;
+    if constexpr (kHasRest<Format>)
+      for (int g = 0; g < kGroups; ++g) rest += sums.rest[g];
+    out[0] = sum(sums.total[0] + sums.total[1]) + rest;
+  }
+
+ private:
+  /// In two chains, so that one does not wait for the other.
+  struct Sums {
+    Vec total[2];
+    Groups rest;
+  };
+
+  static void prepare(const float* x, Step& to) {
+    for (int start = 0; start < kStep; start += kScaled) {
+      const float size = largest(x + start, kScaled);
+      const bool finite = size < __builtin_inff();
+      const float inverse = finite && size > 0x1p-100f ? float(kMost) / size : 0;
+      const float scale = finite ? size / float(kMost) : __builtin_nanf("");
+      for (int at = start; at < start + kScaled; at += Format::kGroup) {
+        IntVec sums = {};
+        for (int j = at; j < at + Format::kGroup; j += kLanes) {
+          IntVec q = to_nearest(load(x + j) * inverse);
+          sums += q;
+          const int block = j / Format::kValues, run = j % Format::kValues / 16;
+          const int vector = kBlocks == 1 ? j / kCodes : run;
+          const int place = kBlocks == 1 ? j % kCodes : 16 * block + j % 16;
+          for (int p = Planes - 1; p > 0; --p) {
+            const IntVec low = q << 24 >> 24;
+            store_bytes(to.bytes[vector][p] + place, low);
+            q = (q - low) >> 8;
+          }
+          store_bytes(to.bytes[vector][0] + place, q);
+        }
+        to.scale[at / Format::kGroup] = scale;
+        to.sums[at / Format::kGroup] = float(sum_lanes(sums)) * scale;
+      }
+    }
+  }
+
+  static K_FN UIntVec codes(const Block* block, int vector) {
+    if constexpr (kBlocks > 1)
+      return Format::codes(StrideReader{sizeof(Block)}, *block, vector);
+    else
+      return join_pairs(Format::codes(PairReader{}, *block, 4 * vector),
+                        Format::codes(PairReader{}, *block, 4 * vector + 2));
+  }
+
+  struct GroupFactors {
+    Groups scale, rest;
+  };
+  static K_FN GroupFactors factors(const Block* block) {
+    GroupFactors f;
+    if constexpr (kBlocks > 1) {
+      for (int i = 0; i < kBlocks; ++i) f.scale[i] = Format::affine(block[i], 0).scale;
+      f.rest = f.scale * -float(Format::kBias);
+    } else {
+      const Factors<Format> both(*block);
+      __builtin_memcpy(&f.scale, both.scale, sizeof f.scale);
+      __builtin_memcpy(&f.rest, both.rest, sizeof f.rest);
+    }
+    return f;
+  }
+
+  static K_FN void add(const Block* block, const Step& x, Sums& to) {
+    GroupFactors f = factors(block);
+    if constexpr (kHasRest<Format>) {
+      Groups sums;
+      __builtin_memcpy(&sums, x.sums, sizeof sums);
+      to.rest += f.rest * sums;
+    }
+    if constexpr (Planes == 1) {
+      Groups scales;
+      __builtin_memcpy(&scales, x.scale, sizeof scales);
+      f.scale *= scales;
+    }
+    Vec total[2] = {to.total[0], to.total[1]};
+    if constexpr (Planes > 1) total[0] = total[1] = Vec{};
+    MLXN_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      const UIntVec code = codes(block, v);
+      UIntVec part = {};
+      MLXN_UNROLL
+      for (int p = 0; p < Planes; ++p) {
+        UIntVec xv;
+        __builtin_memcpy(&xv, x.bytes[v][p], sizeof xv);
+        part = dot4(p ? part << 8 : part, code, xv);
+      }
+      IntVec group;
+      for (int lane = 0; lane < kLanes; ++lane)
+        group[lane] = kBlocks > 1 ? lane / 4 : (v * kCodes + 4 * lane) / Format::kGroup;
+      total[v % 2] = fma(to_float(reinterpret_cast<IntVec>(part)), pick(f.scale, group), total[v % 2]);
+    }
+    for (int i = 0; i < 2; ++i) to.total[i] = Planes > 1 ? fma(total[i], splat(x.scale[0]), to.total[i]) : total[i];
+  }
+};
+
+}  // namespace mlx_native::cpu::MLXN_ISA
