@@ -5,8 +5,10 @@
 // kTileRows rows of x. Every value of y is made in one order, whatever shares the call: kLength values of k after the
 // other.
 //
-//   for a block of kBlockRows rows of x, a span of k whose part of x stays in L2, kColumns weight rows:
-//     for kLength of the span: decode, then a tile of rows after the other
+//   for a block of kBlockRows rows of x, a block of columns:
+//     for a span of k whose part of x stays in L2, kColumns columns, kLength of the span:
+//       decode, then a tile of rows after the other
+//     write the block of y
 #pragma once
 
 #include "args/matmul.h"
@@ -21,36 +23,24 @@ namespace mlx_native::cpu::MLXN_ISA {
 template <class Format, class Way>
 struct MatMatJob {
   static constexpr int kColumns = Way::kColumns, kVectors = Way::kVectors;
-  static constexpr int kBlockRows = 256;
+  static constexpr int kBlockRows = 256, kBlockColumns = kColumns < 128 ? 128 / kColumns * kColumns : kColumns;
 
   const uint8_t* weight;
   uint64_t row_bytes;
   uint32_t k;
   Prepared<Way> x;
   RowMap rows;
-  uint8_t* panel;  // Way::kBytes, then room for kLanes rows of a panel in their format
-  static_assert(Way::kBytes + kLanes * Way::kLength * sizeof(float) <= Team::kLocalBytes);
+  uint8_t* local;  // Way::kBytes of a panel, room for kLanes of its rows in their format, a block of y
+  static constexpr std::size_t kCopies = Way::kBytes, kSums = kCopies + kLanes * Way::kLength * sizeof(float);
+  static_assert(kSums % 64 == 0 && kSums + kBlockRows * kBlockColumns * sizeof(float) <= Team::kLocalBytes);
 
   void run(Range columns) const {
     for (uint64_t row = 0; row < rows.count; row += kBlockRows) {
       const uint64_t row_end = row + kBlockRows < rows.count ? row + kBlockRows : rows.count;
-      const uint64_t span = kBlockRows / (row_end - row) * Way::kLength;
-      for (uint64_t span_start = 0; span_start < k; span_start += span) {
-        const uint64_t span_end = span_start + span < k ? span_start + span : k;
-        for (uint64_t column = columns.begin; column < columns.end; column += kColumns) {
-          const int count = int(columns.end - column < kColumns ? columns.end - column : kColumns);
-          const uint64_t left = columns.end - column - count;
-          for (uint64_t start = span_start; start < span_end; start += Way::kLength) {
-            const int length = int(span_end - start < Way::kLength ? span_end - start : Way::kLength);
-            const Part part{column, count, uint32_t(start), length};
-            decode(part);
-            if (start + length < span_end)
-              prefetch({column, count, uint32_t(start + length), length});
-            else if (left > 0)
-              prefetch({column + kColumns, left < kColumns ? int(left) : kColumns, uint32_t(span_start), length});
-            multiply(row, row_end, part);
-          }
-        }
+      for (uint64_t column = columns.begin; column < columns.end; column += kBlockColumns) {
+        const uint64_t end = column + kBlockColumns < columns.end ? column + kBlockColumns : columns.end;
+        multiply_block(row, row_end, {column, end});
+        for (uint64_t i = row; i < row_end; ++i) write_row(i, i - row, row_end - row, {column, end});
       }
     }
   }
@@ -64,6 +54,45 @@ struct MatMatJob {
     int length;
   };
 
+  /// The parts of a block of columns in their order.
+  struct Walk {
+    Range columns;
+    uint32_t k, span;
+    uint64_t column;
+    uint32_t span_start = 0, start = 0;
+
+    K_FN uint32_t span_end() const { return span < k - span_start ? span_start + span : k; }
+    K_FN bool done() const { return span_start >= k; }
+    K_FN Part part() const {
+      const uint64_t left = columns.end - column;
+      const uint32_t length = span_end() - start;
+      return {column, left < kColumns ? int(left) : kColumns, start,
+              length < Way::kLength ? int(length) : Way::kLength};
+    }
+    K_FN void advance() {
+      start += Way::kLength;
+      if (start < span_end()) return;
+      column += kColumns;
+      if (column >= columns.end) {
+        column = columns.begin;
+        span_start = span_end();
+      }
+      start = span_start;
+    }
+  };
+
+  void multiply_block(uint64_t row, uint64_t row_end, Range columns) const {
+    const uint64_t chunks = kBlockRows / (row_end - row), all = (k + Way::kLength - 1) / Way::kLength;
+    Walk walk{columns, k, uint32_t(chunks < all ? chunks : all) * Way::kLength, columns.begin};
+    while (!walk.done()) {
+      const Part part = walk.part();
+      decode(part);
+      walk.advance();
+      if (!walk.done()) prefetch(walk.part());
+      multiply(row, row_end, part, sums() + (part.column - columns.begin) * (row_end - row));
+    }
+  }
+
   static constexpr uint64_t bytes_of(uint64_t values) {
     return values / Format::kValues * sizeof(typename Format::Block);
   }
@@ -75,14 +104,14 @@ struct MatMatJob {
     for (int v = 0; v < kVectors && v * kLanes < part.columns; ++v) {
       const int count = part.columns - v * kLanes;
       if (count >= kLanes) {
-        Way::decode(at(part, v * kLanes), row_bytes, part.length, panel, v);
+        Way::decode(at(part, v * kLanes), row_bytes, part.length, local, v);
       } else {
         // The last rows of the matrix: the last of them stands for those that are missing.
         const uint64_t bytes = bytes_of(part.length);
-        uint8_t* const copies = panel + Way::kBytes;
+        uint8_t* const copies = local + kCopies;
         for (int i = 0; i < kLanes; ++i)
           __builtin_memcpy(copies + i * bytes, at(part, v * kLanes + (i < count ? i : count - 1)), bytes);
-        Way::decode(copies, bytes, part.length, panel, v);
+        Way::decode(copies, bytes, part.length, local, v);
       }
     }
   }
@@ -94,26 +123,29 @@ struct MatMatJob {
       for (int i = 0; i < bytes && i < 512; i += 64) __builtin_prefetch(at(part, n) + i);
   }
 
+  /// Of a block of y: kColumns of all rows one after the other.
+  K_FN float* sums() const { return reinterpret_cast<float*>(local + kSums); }
+
   /// Rows are cut into tiles as even as can be: few rows leave too few sums to fill the pipelines.
-  void multiply(uint64_t row, uint64_t end, const Part& part) const {
+  void multiply(uint64_t row, uint64_t end, const Part& part, float* to) const {
     for (uint64_t tiles = (end - row + Way::kTileRows - 1) / Way::kTileRows; tiles > 0; --tiles) {
       const int m = int((end - row + tiles - 1) / tiles);
       typename Way::X x_rows[Way::kTileRows];
       Vec y[Way::kTileRows][kVectors];
       for (int i = 0; i < m; ++i) x_rows[i] = Way::part(x.row(rows, row + i, k), part.start);
-      Way::multiply(m, panel, part.length, x_rows, y);
-      for (int i = 0; i < m; ++i) put(y[i], rows.y(row + i) + part.column, part);
+      Way::multiply(m, local, part.length, x_rows, y);
+      for (int i = 0; i < m; ++i)
+        for (int v = 0; v < kVectors; ++v, to += kLanes) store(to, part.start ? load(to) + y[i][v] : y[i][v]);
       row += m;
     }
   }
 
-  K_FN void put(const Vec (&sums)[kVectors], float* y, const Part& part) const {
-    if (part.columns == kColumns) {
-      for (int v = 0; v < kVectors; ++v, y += kLanes) store(y, part.start ? load(y) + sums[v] : sums[v]);
-    } else {
-      float all[kColumns];
-      __builtin_memcpy(all, sums, sizeof all);
-      for (int n = 0; n < part.columns; ++n) y[n] = part.start ? y[n] + all[n] : all[n];
+  void write_row(uint64_t row, uint64_t of_block, uint64_t block_rows, Range columns) const {
+    float* const y = rows.y(row);
+    for (uint64_t column = columns.begin; column < columns.end; column += kColumns) {
+      const float* const from = sums() + (column - columns.begin) * block_rows + of_block * kColumns;
+      const uint64_t left = columns.end - column;
+      __builtin_memcpy(y + column, from, (left < kColumns ? left : kColumns) * sizeof(float));
     }
   }
 };
