@@ -11,6 +11,11 @@ K_TABLE uint32_t kSampleWeightOne = 0x80000000u;
 /// top_p = 1.
 K_TABLE uint32_t kTopPOne = 1u << 24;
 
+/// 2^30 * 2^(g / 2^26): the polynomial of degree 6 through the Chebyshev nodes of [0, 1], coefficients in 2^-30. Their
+/// sum is 2^31 exactly, and none is negative, so that the weight is monotonic.
+K_TABLE uint32_t kSampleWeightPolynomial[7] = {0x0003951eu, 0x00144d4du, 0x009eaa6cu, 0x038cfea1u,
+                                               0x0f5fef8eu, 0x2c5c84f4u, 0x40000006u};
+
 /// 2^31 * exp((logit - max) / temperature), rounded down, within 1e-8 of itself: 0 from 2^-32 on. For logit <= max, max
 /// finite, and scale = 2^26 / (ln 2 * temperature), finite. Falls with falling logits.
 K_FN uint32_t sample_weight(float logit, float max, float scale) {
@@ -18,15 +23,8 @@ K_FN uint32_t sample_weight(float logit, float max, float scale) {
   if (!(z < 0x1p31f)) return 0;
   const uint32_t halvings = uint32_t(z) >> 26;
   const uint64_t g = (1u << 26) - (uint32_t(z) & ((1u << 26) - 1u));
-  // 2^30 * 2^(g / 2^26): the polynomial of degree 6 through the Chebyshev nodes of [0, 1], coefficients in 2^-30. Their
-  // sum is 2^31 exactly, and none is negative, so that the weight is monotonic.
-  uint64_t p = 0x0003951eu;
-  p = 0x00144d4du + (p * g >> 26);
-  p = 0x009eaa6cu + (p * g >> 26);
-  p = 0x038cfea1u + (p * g >> 26);
-  p = 0x0f5fef8eu + (p * g >> 26);
-  p = 0x2c5c84f4u + (p * g >> 26);
-  p = 0x40000006u + (p * g >> 26);
+  uint64_t p = kSampleWeightPolynomial[0];
+  for (int i = 1; i < 7; ++i) p = kSampleWeightPolynomial[i] + (p * g >> 26);
   return uint32_t(p >> halvings);
 }
 
