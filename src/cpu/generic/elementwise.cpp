@@ -31,10 +31,10 @@ void binary(const BinaryArgs& a, Team& team) {
   }
 }
 
-/// g / (1 + exp(-g)); the root of the exponential keeps it and the result in range.
+/// g / (1 + exp(-g)) = g exp(g) / (1 + exp(g)); the root of the exponential keeps it and the result in range.
 K_FN Vec silu(Vec g) {
-  const Vec h = exp(-0.5f * abs(g)), e = h * h;
-  return g < 0.0f ? g * h / (1.0f + e) * h : g / (1.0f + e);
+  const Vec h = exp_of_difference(-0.5f * abs(g)), f = g < 0.0f ? h : splat(1.0f);
+  return g * f / (1.0f + h * h) * f;
 }
 
 void silu_mul(const SiluMulArgs& a, Team& team) {

@@ -75,6 +75,31 @@ K_FN Vec erf(Vec x) {
   return size < 0.5f ? small : x < 0.0f ? -large : large;
 }
 
+struct SineCosine {
+  Vec sine, cosine;
+};
+
+/// Of angles in 2^-64 turns, whole turns dropped. Absolute error below 2e-7.
+K_FN SineCosine sine_cosine(WideVec angle) {
+  constexpr float kUnit = 0x1.921fb54442d18p-30f;  // 2 pi / 2^32
+  const WideVec quadrant = (angle + (uint64_t{1} << 61)) >> 62;
+  const IntVec rest = reinterpret_cast<IntVec>(__builtin_convertvector((angle - (quadrant << 62)) >> 32, UIntVec));
+  const IntVec q = reinterpret_cast<IntVec>(__builtin_convertvector(quadrant, UIntVec));
+  const Vec x = to_float(rest) * kUnit, square = x * x;  // |x| <= pi / 4: series
+  Vec s = splat(1.0f / 362880);
+  s = fma(s, square, splat(-1.0f / 5040));
+  s = fma(s, square, splat(1.0f / 120));
+  s = fma(s, square, splat(-1.0f / 6));
+  s = fma(s * square, x, x);
+  Vec c = splat(1.0f / 40320);
+  c = fma(c, square, splat(-1.0f / 720));
+  c = fma(c, square, splat(1.0f / 24));
+  c = fma(c, square, splat(-0.5f));
+  c = fma(c, square, splat(1.0f));
+  const Vec sine = (q & 1) != 0 ? c : s, cosine = (q & 1) != 0 ? s : c;
+  return {(q & 2) != 0 ? -sine : sine, ((q + 1) & 2) != 0 ? -cosine : cosine};
+}
+
 /// f(x) of n numbers: apply(v) for whole vectors and the rest.
 template <class Apply>
 K_FN void for_each_vector(uint64_t begin, uint64_t end, Apply&& apply) {

@@ -21,14 +21,23 @@ bool has_softmax(const float* x, uint32_t n) {
 
 constexpr uint32_t kNone = ~0u;
 
-/// The largest after `last` in descending order, of equals the lowest index first; kNone: the first of all.
+/// The largest after `last` in descending order, of equals the lowest index first; kNone: the first of all. There is
+/// one.
 uint32_t next_largest(const float* x, uint32_t n, uint32_t last) {
-  uint32_t best = kNone;
-  for (uint32_t i = 0; i < n; ++i) {
-    if (last != kNone && !(x[i] < x[last] || (x[i] == x[last] && i > last))) continue;
-    if (best == kNone || x[i] > x[best]) best = i;
-  }
-  return best;
+  const float previous = last == kNone ? __builtin_inff() : x[last];
+  Vec best = splat(-__builtin_inff());
+  IntVec index;
+  for (int lane = 0; lane < kLanes; ++lane) index[lane] = lane;
+  for_each_vector(0, n, [&](uint64_t i, int lanes) {
+    const Vec v = lanes == kLanes ? load(x + i) : load_part_or(x + i, lanes, __builtin_nanf(""));
+    const IntVec later = index > splat_int(int32_t(last)), comes = (v < previous) | ((v == previous) & later);
+    best = max(comes ? v : splat(__builtin_nanf("")), best);
+    index += kLanes;
+  });
+  const float value = max_lane(best);
+  uint32_t at = value == previous ? last + 1 : 0;
+  while (x[at] != value) ++at;
+  return at;
 }
 
 void moe_softmax_topk(const MoeSoftmaxTopkArgs& a, Team& team) {
@@ -39,13 +48,18 @@ void moe_softmax_topk(const MoeSoftmaxTopkArgs& a, Team& team) {
     float* const weights = a.weights + t * a.top_k;
     const bool good = has_softmax(x, a.n_experts);
     for (uint32_t s = 0; s < a.top_k; ++s) ids[s] = good ? next_largest(x, a.n_experts, s ? ids[s - 1] : kNone) : kNone;
+    if (!good) {
+      for (uint32_t s = 0; s < a.top_k; ++s) weights[s] = __builtin_nanf("");
+      continue;
+    }
     const auto weight = [&](uint32_t expert) { return ::exp(double(x[expert]) - double(x[ids[0]])); };
     double sum = 0;
-    if (good && a.renormalize)
-      for (uint32_t s = 0; s < a.top_k; ++s) sum += weight(ids[s]);
-    else if (good)
+    for (uint32_t s = 0; s < a.top_k; ++s) sum += weights[s] = float(weight(ids[s]));
+    if (!a.renormalize) {
+      sum = 0;
       for (uint32_t i = 0; i < a.n_experts; ++i) sum += weight(i);
-    for (uint32_t s = 0; s < a.top_k; ++s) weights[s] = good ? float(weight(ids[s]) / sum) : __builtin_nanf("");
+    }
+    for (uint32_t s = 0; s < a.top_k; ++s) weights[s] = float(weights[s] / sum);
   }
 }
 

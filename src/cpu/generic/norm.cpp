@@ -11,25 +11,39 @@ namespace {
 
 using Doubles = double __attribute__((vector_size(8 * kLanes)));
 
-/// Squares and their sum in double: no float overflows them.
+K_FN Doubles doubles(Vec v) { return __builtin_convertvector(v, Doubles); }
+
+/// In double: no float overflows it.
+double sum_of_squares(const float* x, uint64_t n) {
+  Doubles squares[2] = {};
+  int chain = 0;
+  for_each_vector(0, n, [&](uint64_t i, int lanes) {
+    const Doubles v = doubles(load_n(x + i, lanes));
+    squares[chain] += v * v;
+    chain ^= 1;
+  });
+  Doubles sum = squares[0] + squares[1];
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int lane = 0; lane < half; ++lane) sum[lane] += sum[lane + half];
+  return sum[0];
+}
+
 void rms_norm(const RmsNormArgs& a, Team& team) {
+  constexpr double kLargest = 0x1p60;  // of a factor that floats are multiplied by without a thought
   const Range rows = team.part(a.rows);
   for (uint64_t row = rows.begin; row < rows.end; ++row) {
     const float* const x = a.input + row * a.dim;
     float* const y = a.output + row * a.dim;
-    Doubles squares[2] = {};
-    int chain = 0;
+    const double factor = 1.0 / ::sqrt(sum_of_squares(x, a.dim) / a.dim + double(a.eps));
+    if (factor < kLargest && factor > 1 / kLargest) {
+      const float f = float(factor);
+      for_each_vector(0, a.dim,
+                      [&](uint64_t i, int n) { store_n(y + i, load_n(x + i, n) * f * load_n(a.weight + i, n), n); });
+      continue;
+    }
     for_each_vector(0, a.dim, [&](uint64_t i, int n) {
-      const Doubles v = __builtin_convertvector(load_n(x + i, n), Doubles);
-      squares[chain] += v * v;
-      chain ^= 1;
-    });
-    double sum = 0;
-    for (int lane = 0; lane < kLanes; ++lane) sum += squares[0][lane] + squares[1][lane];
-    const double factor = 1.0 / ::sqrt(sum / a.dim + double(a.eps));
-    for_each_vector(0, a.dim, [&](uint64_t i, int n) {
-      const Doubles v = __builtin_convertvector(load_n(x + i, n), Doubles) * factor;
-      store_n(y + i, __builtin_convertvector(v * __builtin_convertvector(load_n(a.weight + i, n), Doubles), Vec), n);
+      const Doubles v = doubles(load_n(x + i, n)) * factor * doubles(load_n(a.weight + i, n));
+      store_n(y + i, __builtin_convertvector(v, Vec), n);
     });
   }
 }

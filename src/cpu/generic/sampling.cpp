@@ -58,9 +58,6 @@ struct ChunkState {
   uint32_t counts[kBins];
 };
 
-using UIntVec = uint32_t __attribute__((vector_size(4 * kLanes)));
-using WideVec = uint64_t __attribute__((vector_size(8 * kLanes)));
-
 /// sample_weight() of kLanes logits, bit for bit.
 K_FN UIntVec sample_weights(Vec logits, float largest_logit, float scale) {
   const Vec z = (largest_logit - logits) * scale;

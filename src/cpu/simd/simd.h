@@ -19,6 +19,8 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
+using WideVec = uint64_t __attribute__((vector_size(8 * kLanes)));
+
 K_FN Vec splat(float value) { return value - Vec{}; }
 K_FN IntVec splat_int(int32_t value) { return value - IntVec{}; }
 K_FN Vec bits_as_float(IntVec bits) { return reinterpret_cast<Vec>(bits); }
@@ -155,6 +157,9 @@ K_FN Quad sum4(Vec a, Vec b, Vec c, Vec d) {
   const Transposed lane = transposed(x, y, z, w);
   return (lane.row[0] + lane.row[1]) + (lane.row[2] + lane.row[3]);
 }
+struct Pairs {
+  Vec first, second;
+};
 using Lanes = std::make_integer_sequence<int, kLanes>;
 /// Lane i of the result: lane i ^ Step.
 template <int Step, int... I>
@@ -189,6 +194,16 @@ K_FN Vec sum_each(const Vec (&v)[kLanes]) {
   if constexpr (kLanes > 4) part[0] = add_neighbours<4>(part[0], part[1], Lanes{});
   return part[0];
 }
+/// The even and the odd lanes of a, then b; and back.
+template <int... I>
+K_FN Pairs split_pairs(Vec a, Vec b, std::integer_sequence<int, I...>) {
+  return {__builtin_shufflevector(a, b, (2 * I)...), __builtin_shufflevector(a, b, (2 * I + 1)...)};
+}
+template <int... I>
+K_FN Pairs join_pairs(Vec even, Vec odd, std::integer_sequence<int, I...>) {
+  return {__builtin_shufflevector(even, odd, (I / 2 + I % 2 * kLanes)...),
+          __builtin_shufflevector(even, odd, ((I + kLanes) / 2 + I % 2 * kLanes)...)};
+}
 /// The largest of each N neighbouring lanes, in all of them.
 template <int N>
 K_FN Vec max_of_neighbours(Vec v) {
@@ -202,11 +217,7 @@ K_FN float sum_oct(Oct v) {
   const Quad q = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
   return (q[0] + q[1]) + (q[2] + q[3]);
 }
-K_FN float max_lane(Vec v) {
-  float m = v[0];
-  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
-  return m;
-}
+K_FN float max_lane(Vec v) { return max_of_neighbours<kLanes>(v)[0]; }
 K_FN int32_t max_lane(IntVec v) {
   int32_t m = v[0];
   for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
