@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Tokens per second of whole models beside other programs, in alternation: `mlxn bench` and any `llama-bench`.
 
-  scripts/compare_models.py -m F.gguf -t 1,4 --ours build/release/bin/mlxn \\
+  scripts/compare_models.py -m F.gguf -t 1,4 --ours full=build/release/bin/mlxn \\
+      --ours 'int8=build/release/bin/mlxn --precision int8' \\
       --peer ik=IK/bin/llama-bench --peer 'ik-rtr=IK/bin/llama-bench -rtr 1'
 
-A peer is NAME=COMMAND. Each round runs every program once per model and number of threads; the figures are medians over
-rounds, "peak" is the largest resident memory of the whole run (pages of a mapped file count).
+A side is NAME=COMMAND. Each round runs every program once per model and number of threads. A cell is the median of its
+tokens per second over the rounds, its ratio to the best peer, and the largest resident memory of the whole run (pages of
+a mapped file count).
 """
 
 import argparse
@@ -37,17 +39,22 @@ def main():
     parser.add_argument("-n", type=int, default=128, help="tokens to generate; 0: none")
     parser.add_argument("-t", "--threads", default="1,4")
     parser.add_argument("-r", "--rounds", type=int, default=3)
-    parser.add_argument("--ours", default="build/release/bin/mlxn", help="command, may hold options of mlxn bench")
-    parser.add_argument("--peer", action="append", default=[], help="NAME=COMMAND of a llama-bench")
+    parser.add_argument("--ours", action="append", required=True, help="NAME=COMMAND, may hold options of mlxn bench")
+    parser.add_argument("--peer", action="append", required=True, help="NAME=COMMAND of a llama-bench")
     parser.add_argument("--json", help="file to write")
     options = parser.parse_args()
 
-    program, *extra = shlex.split(options.ours)
-    sides = {"ours": [program, "bench", *extra, "--json"]}
+    sides = {}
+    for ours in options.ours:
+        name, _, command = ours.partition("=")
+        program, *extra = shlex.split(command)
+        sides[name] = [program, "bench", *extra, "--json"]
+    peers = [peer.partition("=")[0] for peer in options.peer]
     for peer in options.peer:
         name, _, command = peer.partition("=")
         sides[name] = [*shlex.split(command), "-o", "json"]
 
+    print("| model | threads | test | " + " | ".join(sides) + " |\n|---|---:|---|" + "---:|" * len(sides), flush=True)
     rows = []
     for model in options.model:
         for threads in options.threads.split(","):
@@ -65,10 +72,10 @@ def main():
                 medians = {name: statistics.median(values) for name, values in by_side.items()}
                 rows.append({"model": os.path.basename(model), "threads": int(threads), "test": test,
                              "tokens_per_second": medians, "peak_bytes": peak})
-                best = max((rate for name, rate in medians.items() if name != "ours"), default=None)
-                print(f"{os.path.basename(model):<40} t={threads:<2} {test:<6}",
-                      "  ".join(f"{name} {rate:8.2f} ({peak[name] / 1e9:.2f} GB)" for name, rate in medians.items()),
-                      f" ratio {medians['ours'] / best:.2f}" if best else "", flush=True)
+                best = max(medians[name] for name in peers)
+                print(f"| {os.path.basename(model)} | {threads} | {test} | " + " | ".join(
+                    f"{rate:.1f} x{rate / best:.2f}, {peak[name] / 1e9:.2f} GB" for name, rate in medians.items()) + " |",
+                      flush=True)
     if options.json:
         with open(options.json, "w") as file:
             json.dump(rows, file, indent=1)
