@@ -15,7 +15,7 @@ bool suits_tiles(const void* args) {
   return rows_of(a) >= kLeastTileRows && rows_that_fit(rows_of(a), a.head_dim) > 0;
 }
 
-/// Tiles of all KV heads, those that see the most first.
+/// Tiles of one KV head after the other, whose cache stays near, and of each those first that see the most.
 template <class T>
 void attend_by_tiles(const AttentionArgs& a, Team& team) {
   const uint64_t rows = rows_of(a);
@@ -26,9 +26,9 @@ void attend_by_tiles(const AttentionArgs& a, Team& team) {
     size = (size / 2 + kLanes - 1) / kLanes * kLanes;
   const uint64_t tiles = (rows + size - 1) / size;
   team.share(tiles * a.n_kv_heads, 1, [&](Range items) {
-    const uint64_t tile = tiles - 1 - items.begin / a.n_kv_heads, first = tile * size;
+    const uint64_t tile = tiles - 1 - items.begin % tiles, first = tile * size;
     const uint64_t count = rows - first < size ? rows - first : size;
-    AttentionTile<T>(a, items.begin % a.n_kv_heads, first, count, reinterpret_cast<float*>(team.local())).run();
+    AttentionTile<T>(a, items.begin / tiles, first, count, reinterpret_cast<float*>(team.local())).run();
   });
 }
 

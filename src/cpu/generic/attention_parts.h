@@ -37,15 +37,11 @@ inline Range visible(const AttentionArgs& a, uint64_t position) {
   return {begin < end ? begin : end, end};
 }
 inline Range visible_to_row(const AttentionArgs& a, uint64_t row) { return visible(a, a.positions[row / group_of(a)]); }
-/// From the first to the last position that any of `rows` sees.
-inline Range visible_to_rows(const AttentionArgs& a, Range rows) {
-  Range all{~uint64_t{0}, 0};
-  for (uint64_t row = rows.begin; row < rows.end; ++row) {
-    const Range range = visible_to_row(a, row);
-    if (range.begin < range.end)
-      all = {range.begin < all.begin ? range.begin : all.begin, range.end > all.end ? range.end : all.end};
-  }
-  return all.end ? all : Range{0, 0};
+/// The smallest range with both in it.
+inline Range hull(Range a, Range b) {
+  if (a.begin == a.end) return b;
+  if (b.begin == b.end) return a;
+  return {a.begin < b.begin ? a.begin : b.begin, a.end > b.end ? a.end : b.end};
 }
 
 /// {0, 0} where they share nothing.

@@ -46,7 +46,7 @@ struct StreamRows {
 
   /// A block of keys that starts at position `first`.
   void add_block(uint64_t first, const CacheRows<T>& key, const CacheRows<T>& value) {
-    Range all{kKeys, 0};
+    Range all{0, 0};
     bool whole = true;
     alignas(64) int32_t begin[kLanes], end[kLanes];
     for (int m = 0; m < M; ++m) {
@@ -56,8 +56,7 @@ struct StreamRows {
         end[m * N + n] = int32_t(seen.end);
       }
       whole &= seen.end - seen.begin == kKeys;
-      if (seen.end == 0) continue;
-      all = {seen.begin < all.begin ? seen.begin : all.begin, seen.end > all.end ? seen.end : all.end};
+      all = hull(all, seen);
     }
     if (all.end == 0) return;
     Vec scores[kGroups];
@@ -67,7 +66,8 @@ struct StreamRows {
     if (!whole)
       for (int g = 0; g < kGroups; ++g) {
         const IntVec at = g * N + key_of_lane();
-        scores[g] = (at >= load_int(begin)) & (at < load_int(end)) ? scores[g] : splat(-kInfinity);
+        const IntVec seen = (at >= load_int(begin)) & (at < load_int(end));
+        scores[g] = seen ? scores[g] : splat(-kInfinity);
       }
     const Vec factor = weigh(scores);
     alignas(64) float weights[kGroups * kLanes], factors[kLanes];
@@ -202,7 +202,8 @@ struct Partials {
   /// A row that saw nothing is all zeros.
   static void divide(float* output, uint64_t dim, float sum) {
     if (sum == 0) return;
-    for_each_vector(0, dim, [&](uint64_t i, int n) { store_n(output + i, load_n(output + i, n) / sum, n); });
+    const float factor = 1 / sum;
+    for_each_vector(0, dim, [&](uint64_t i, int n) { store_n(output + i, load_n(output + i, n) * factor, n); });
   }
 };
 
@@ -244,7 +245,8 @@ void stream_rows(const AttentionArgs& a, const StreamItem& item, uint64_t row) {
 template <class T, bool Chunks>
 void stream_attention(const AttentionArgs& a, Team& team) {
   const uint64_t rows = rows_of(a), row_blocks = (rows + kItemRows - 1) / kItemRows;
-  const Range all = visible_to_rows(a, {0, rows});
+  Range all{0, 0};
+  for (uint64_t token = 0; token < a.n_tokens; ++token) all = hull(all, visible(a, a.positions[token]));
   const uint64_t first_chunk = all.begin / kChunk, last_chunk = all.end ? (all.end - 1) / kChunk : 0;
   const bool split = Chunks && last_chunk > first_chunk;
   const uint64_t chunks = split ? last_chunk - first_chunk + 1 : 1;

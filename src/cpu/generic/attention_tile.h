@@ -21,7 +21,7 @@
 namespace mlx_native::cpu::MLXN_ISA {
 
 inline constexpr int kPanelVectors = 4, kPanel = kPanelVectors * kLanes;
-inline constexpr uint64_t kMostTileRows = 128;
+inline constexpr uint64_t kMostTileRows = 256;
 
 /// The memory of a tile of `rows` rows.
 struct TileMemory {
@@ -98,14 +98,22 @@ class AttentionTile {
   AttentionTile(const AttentionArgs& a, uint64_t kv_head, uint64_t first, uint64_t count, float* memory)
       : a_(a), kv_head_(kv_head), first_(first), count_(count), dim_(a.head_dim), at_(count, dim_), memory_(memory) {}
 
-  void run() const {
+  void run() {
     load_queries();
+    Range all{0, 0};
+    for (uint64_t row = 0; row < count_; ++row) {
+      sees_[row] = visible_to_row(a_, first_ + row);
+      Panel& panel = panels_[row / kPanel];
+      if (row % kPanel == 0) panel = {{0, 0}, sees_[row]};
+      panel.by_any = hull(panel.by_any, sees_[row]);
+      panel.by_all = both(panel.by_all, sees_[row]);
+      all = hull(all, sees_[row]);
+    }
     for (uint64_t i = 0; i < at_.rows; ++i) {
       max()[i] = kLowest;
       sum()[i] = 0;
     }
     for (uint64_t i = 0; i < at_.rows * at_.padded; ++i) output()[i] = 0;
-    const Range all = visible_to_rows(a_, {first_, first_ + count_});
     for (uint64_t block = all.begin / kKeys * kKeys; block < all.end; block += kKeys) {
       load_block(block, within(all, block));
       for (uint64_t row = 0; row < at_.rows; row += kPanel)
@@ -148,12 +156,14 @@ class AttentionTile {
         value_rows(a_, a_.v_cache, kv_head_, block, keys);
     for (uint64_t key = keys.begin; key < keys.end; ++key) {
       const T *const key_row = key_rows[key], *const value_row = value_rows[key];
-      for_each_vector(0, dim_,
-                      [&](uint64_t i, int n) { store_n(k() + key * dim_ + i, load_cached(key_row + i, n), n); });
-      for_each_vector(0, dim_, [&](uint64_t i, int n) {
-        const uint64_t in_panel = i % kPanel, left = at_.padded - (i - in_panel), width = left < kPanel ? left : kPanel;
-        store(v() + (i - in_panel) * kKeys + key * width + in_panel, load_cached(value_row + i, n));
-      });
+      float* const to = k() + key * dim_;
+      for_each_vector(0, dim_, [&](uint64_t i, int n) { store_n(to + i, load_cached(key_row + i, n), n); });
+      for (uint64_t panel = 0; panel < at_.padded; panel += kPanel) {
+        const uint64_t left = at_.padded - panel, width = left < kPanel ? left : kPanel;
+        float* const values = v() + panel * kKeys + key * width;
+        for_each_vector(panel, panel + width < dim_ ? panel + width : dim_,
+                        [&](uint64_t i, int n) { store(values + (i - panel), load_cached(value_row + i, n)); });
+      }
     }
   }
 
@@ -161,31 +171,29 @@ class AttentionTile {
   template <int N>
   struct Sight {
     Range keys;  ///< that any of them sees
-    bool all;    ///< that each of them sees all of these
-    int32_t begin[N * kLanes], end[N * kLanes];
+    bool all;    ///< that each of them sees all of these; if not:
+    alignas(64) int32_t begin[N * kLanes], end[N * kLanes];
   };
 
   template <int N>
-  Sight<N> look(uint64_t row, uint64_t block) const {
-    Sight<N> sight{{kKeys, 0}, true, {}, {}};
-    const uint64_t n = count_ - row < N * kLanes ? count_ - row : N * kLanes;
-    for (uint64_t i = 0; i < n; ++i) {
-      const Range part = within(visible_to_row(a_, first_ + row + i), block);
+  void look(uint64_t row, uint64_t block, Sight<N>& sight) const {
+    const Panel& panel = panels_[row / kPanel];
+    const Range by_all = within(panel.by_all, block);
+    sight.keys = within(panel.by_any, block);
+    sight.all = by_all.begin == sight.keys.begin && by_all.end == sight.keys.end;
+    if (sight.all) return;
+    for (uint64_t i = 0; i < N * kLanes; ++i) {
+      const Range part = row + i < count_ ? within(sees_[row + i], block) : Range{0, 0};
       sight.begin[i] = int32_t(part.begin);
       sight.end[i] = int32_t(part.end);
-      if (part.end == 0) continue;
-      sight.keys = {part.begin < sight.keys.begin ? part.begin : sight.keys.begin,
-                    part.end > sight.keys.end ? part.end : sight.keys.end};
     }
-    for (uint64_t i = 0; i < n; ++i)
-      sight.all &= sight.begin[i] == int32_t(sight.keys.begin) && sight.end[i] == int32_t(sight.keys.end);
-    return sight;
   }
 
   template <int N>
   void attend(uint64_t row, uint64_t block) const {
     constexpr uint64_t kWidth = N * kLanes;
-    const Sight<N> sight = look<N>(row, block);
+    Sight<N> sight;
+    look<N>(row, block, sight);
     const Range keys = sight.keys;
     if (keys.end == 0) return;
     in_tiles(
@@ -252,18 +260,23 @@ class AttentionTile {
   void store_output() const {
     for (uint64_t row = 0; row < count_; ++row) {
       float* const to = a_.output + place_of(a_, kv_head_, first_ + row);
-      const float total = sum()[row];
-      for_each_vector(0, dim_, [&](uint64_t i, int n) {
-        const Vec v = load(output() + row * at_.padded + i);
-        store_n(to + i, total == 0 ? Vec{} : v / total, n);
-      });
+      const float factor = sum()[row] == 0 ? 0 : 1 / sum()[row];
+      for_each_vector(0, dim_,
+                      [&](uint64_t i, int n) { store_n(to + i, load(output() + row * at_.padded + i) * factor, n); });
     }
   }
+
+  /// Positions that any of its rows sees, and that all of them see.
+  struct Panel {
+    Range by_any, by_all;
+  };
 
   const AttentionArgs& a_;
   const uint64_t kv_head_, first_, count_, dim_;
   const TileMemory at_;
   float* const memory_;
+  Range sees_[kMostTileRows];
+  Panel panels_[(kMostTileRows + kPanel - 1) / kPanel];
 };
 
 }  // namespace mlx_native::cpu::MLXN_ISA
