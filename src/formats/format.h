@@ -18,7 +18,16 @@
 // Where a block has 8 or 16 groups whose factors are small integers times a common unit, it also offers them all at
 // once, for machines that decode many groups together:
 //
-//     static GroupBytes<kValues / kGroup> group_bytes(const K_GLOBAL Block& b);
+//     template <class R> static auto group_bytes(R r, const K_GLOBAL Block& b);   // a GroupBytes
+//
+// and where a block is one group, its scale alone:
+//
+//     template <class R> static auto scale(R r, const K_GLOBAL Block& b);
+//
+// again over a reader (ScalarReader, or one of many rows at a time), which offers
+//   r.words(p)   .word[4] of the 16 bytes at p
+//   r.half(w)    the f16 in the low half of a word
+//   r.half(p)    the f16 at p
 //
 // And it says whether codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side
 // by side:
@@ -48,10 +57,18 @@ struct Affine {
 
 /// The factors of all groups: affine(b, g) = {scale_unit * float(scale g), offset_unit * float(offset g)}, bit for bit.
 /// The integers are signed bytes, four in a word, the lowest byte first.
-template <int Groups>
+template <int Groups, class Word = uint32_t, class Float = float>
 struct GroupBytes {
-  float scale_unit, offset_unit;
-  uint32_t scales[Groups / 4], offsets[Groups / 4];
+  Float scale_unit, offset_unit;
+  Word scales[Groups / 4], offsets[Groups / 4];
+};
+
+/// Reads factors of one block. Align: what the block's address is a multiple of.
+template <int Align>
+struct ScalarReader {
+  K_FN FourWords words(const K_GLOBAL uint8_t* p) const { return load_four_words<Align>(p); }
+  K_FN float half(uint32_t word) const { return half_to_float(uint16_t(word)); }
+  K_FN float half(const K_GLOBAL uint16_t* p) const { return half_to_float(*p); }
 };
 
 /// Reads word `index` (0..3) of a run: codes 4 * index to 4 * index + 3. Align: what the address of a run is a multiple

@@ -26,7 +26,10 @@ struct Q4_K {
     return ScaleMin6::load<kAlign>(reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
   }
   static K_FN Affine affine(const K_GLOBAL Block& b, int group) { return scales(b).affine(group); }
-  static K_FN GroupBytes<8> group_bytes(const K_GLOBAL Block& b) { return scales(b).group_bytes(); }
+  template <class R>
+  static K_FN auto group_bytes(R r, const K_GLOBAL Block& b) {
+    return scale_min6_bytes(r, reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
+  }
 };
 static_assert(sizeof(Q4_K::Block) == 144);
 

@@ -30,12 +30,12 @@ struct Q6_K {
   static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
     return {half_to_float(b.d) * float(b.scales[group]), 0.0f};
   }
-  static K_FN GroupBytes<16> group_bytes(const K_GLOBAL Block& b) {
-    const K_GLOBAL uint8_t* s = reinterpret_cast<const K_GLOBAL uint8_t*>(b.scales);
-    return {half_to_float(b.d),
-            0.0f,
-            {load_word<2>(s), load_word<2>(s + 4), load_word<2>(s + 8), load_word<2>(s + 12)},
-            {0, 0, 0, 0}};
+  template <class R>
+  static K_FN auto group_bytes(R r, const K_GLOBAL Block& b) {
+    const auto w = r.words(reinterpret_cast<const K_GLOBAL uint8_t*>(b.scales));
+    const auto d = r.half(&b.d);
+    return GroupBytes<16, decltype(w.word[0] & 1u), decltype(r.half(&b.d))>{
+        d, {}, {w.word[0], w.word[1], w.word[2], w.word[3]}, {}};
   }
 };
 static_assert(sizeof(Q6_K::Block) == 210);

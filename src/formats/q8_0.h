@@ -19,6 +19,10 @@ struct Q8_0 {
   static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
     return r.load(b.qs + 16 * run) ^ 0x80808080u;
   }
+  template <class R>
+  static K_FN auto scale(R r, const K_GLOBAL Block& b) {
+    return r.half(&b.d);
+  }
   static K_FN Affine affine(const K_GLOBAL Block& b, int) { return {half_to_float(b.d), 0.0f}; }
 };
 static_assert(sizeof(Q8_0::Block) == 34);

@@ -29,13 +29,18 @@ struct ScaleMin6 {
     const uint32_t min = j < 4 ? top_min & 63 : (low >> 4 & 15) | (top_min >> 2 & 48);
     return {d * float(int(scale)), -(dmin * float(int(min)))};
   }
-
-  K_FN GroupBytes<8> group_bytes() const {
-    return {d,
-            -dmin,
-            {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)},
-            {b & 0x3f3f3f3fu, (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)}};
-  }
 };
+
+/// All pairs of the block that begins here, by a reader of format.h.
+template <class R>
+K_FN auto scale_min6_bytes(R r, const K_GLOBAL uint8_t* block) {
+  const auto w = r.words(block);
+  const auto a = w.word[1], b = w.word[2], c = w.word[3];
+  return GroupBytes<8, decltype(w.word[0] & 1u), decltype(r.half(a))>{
+      r.half(w.word[0]),
+      -r.half(w.word[0] >> 16),
+      {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)},
+      {b & 0x3f3f3f3fu, (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)}};
+}
 
 }  // namespace mlx_native

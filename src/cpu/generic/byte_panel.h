@@ -27,23 +27,25 @@ struct BytePanel {
   }
   static K_FN X part(const uint8_t* row, uint64_t k) { return reinterpret_cast<X>(row) + k / Format::kGroup; }
 
-  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v) {
+  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v,
+                     int64_t ahead) {
     constexpr int kGroups = Format::kValues / Format::kGroup, kWords = Format::kGroup / 4;
+    constexpr int kRuns = Format::kValues / 16;
     auto* to = reinterpret_cast<typename Tile::Weights*>(panel);
     for (int b = 0; b < length / Format::kValues; ++b, to += kGroups) {
       const auto& block = blocks_of<Format>(rows)[b];
       MLXN_UNROLL
-      for (int run = 0; run < Format::kValues / 16; ++run) {
+      for (int run = 0; run < kRuns; ++run) {
+        prefetch_columns<sizeof(block)>(rows + ahead, stride, b, run * kLanes / kRuns, (run + 1) * kLanes / kRuns);
         const Words codes = Format::codes(ColumnReader{stride}, block, run);
         MLXN_UNROLL
         for (int j = 0; j < 4; ++j) to[4 * run / kWords].codes[4 * run % kWords + j][v] = codes.word[j];
       }
-      for (int lane = 0; lane < kLanes; ++lane) {
-        const Affines<Format> affines(blocks_of<Format>(rows + lane * stride)[b]);
-        for (int g = 0; g < kGroups; ++g) {
-          reinterpret_cast<float*>(&to[g].scale[v])[lane] = affines.scale[g];
-          if constexpr (Format::kHasOffset) reinterpret_cast<float*>(&to[g].offset[v])[lane] = affines.offset[g];
-        }
+      const ColumnFactors<Format> factors(block, stride);
+      MLXN_UNROLL
+      for (int g = 0; g < kGroups; ++g) {
+        to[g].scale[v] = factors.scale[g];
+        if constexpr (Format::kHasOffset) to[g].offset[v] = factors.offset[g];
       }
     }
   }

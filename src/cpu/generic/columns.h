@@ -35,17 +35,10 @@ struct ColumnReader {
     load_columns(run, stride, w.word);
     return w;
   }
-  K_FN UIntVec bits16(const uint16_t* p) const {
-    alignas(sizeof(UIntVec)) uint32_t lanes[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      uint16_t bits;
-      __builtin_memcpy(&bits, reinterpret_cast<const uint8_t*>(p) + i * stride, sizeof bits);
-      lanes[i] = bits;
-    }
-    UIntVec v;
-    __builtin_memcpy(&v, lanes, sizeof v);
-    return v;
-  }
+  K_FN Words words(const uint8_t* p) const { return load(p); }
+  K_FN Vec half(UIntVec word) const { return half_lanes(word & 0xffffu); }
+  K_FN Vec half(const uint16_t* p) const { return half_lanes(bits16(p)); }
+  K_FN UIntVec bits16(const uint16_t* p) const { return load_halfword_columns(p, stride); }
   K_FN Words spread(UIntVec bits16) const {
     Words w;
     for (int j = 0; j < 4; ++j) w.word[j] = ((bits16 >> (4 * j) & 15u) * 0x00204081u) & 0x01010101u;
@@ -61,6 +54,42 @@ struct ColumnReader {
     for (Codes& part : parts) part = shuffle_bytes(bytes, part);
     __builtin_memcpy(&indices, parts, sizeof parts);
     return indices;
+  }
+};
+
+/// Asks for block i of rows [first, end) of kLanes, in L2: every line once as i goes up. The hardware sees no pattern
+/// in the rows; few at a time, for a burst would fill the queue of misses.
+template <int BlockBytes>
+K_FN void prefetch_columns(const uint8_t* rows, uint64_t stride, int i, int first = 0, int end = kLanes) {
+  constexpr int kLine = 64, kIntoL2 = 2;
+  for (int lane = first; lane < end; ++lane)
+    for (int at = (i * BlockBytes + kLine - 1) / kLine * kLine; at < (i + 1) * BlockBytes; at += kLine)
+      __builtin_prefetch(rows + lane * stride + at, 0, kIntoL2);
+}
+
+/// Scales and offsets of the groups of a block, each of kLanes rows.
+template <class Format>
+struct ColumnFactors {
+  static constexpr int kGroups = Format::kValues / Format::kGroup;
+  Vec scale[kGroups], offset[Format::kHasOffset ? kGroups : 1];
+
+  K_FN ColumnFactors(const typename Format::Block& block, uint64_t stride) {
+    const ColumnReader reader{stride};
+    if constexpr (kGroups == 1) {
+      scale[0] = Format::scale(reader, block);
+    } else {
+      const auto bytes = Format::group_bytes(reader, block);
+      MLXN_UNROLL
+      for (int g = 0; g < kGroups; ++g) {
+        scale[g] = signed_byte(bytes.scales[g / 4], g % 4) * bytes.scale_unit;
+        if constexpr (Format::kHasOffset) offset[g] = signed_byte(bytes.offsets[g / 4], g % 4) * bytes.offset_unit;
+      }
+    }
+  }
+
+ private:
+  static K_FN Vec signed_byte(UIntVec word, int i) {
+    return to_float(reinterpret_cast<IntVec>(word << (24 - 8 * i)) >> 24);
   }
 };
 

@@ -10,7 +10,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 template <class Format>
 concept HasGroupBytes = requires(const typename Format::Block& block) {
-  Format::group_bytes(block);
+  Format::group_bytes(ScalarReader<2>{}, block);
 };
 
 template <class Format>
@@ -26,7 +26,7 @@ struct Affines {
 
   K_FN explicit Affines(const typename Format::Block& block) {
     if constexpr (HasGroupBytes<Format>) {
-      const GroupBytes<kGroups> bytes = Format::group_bytes(block);
+      const GroupBytes<kGroups> bytes = Format::group_bytes(ScalarReader<Format::kAlign>{}, block);
       MLXN_UNROLL
       for (int i = 0; i < kGroups; i += 8) {
         store_oct(scale + i, signed_bytes(bytes.scales[i / 4], bytes.scales[i / 4 + 1]) * bytes.scale_unit);

@@ -93,7 +93,7 @@ struct ByteDot {
     for (uint64_t b = 0; b < k / kValues; ++b) {
       const Block& block = row[b];
       prefetch_ahead(block);
-      const GroupBytes<kGroups> factors = Format::group_bytes(block);
+      const GroupBytes<kGroups> factors = Format::group_bytes(ScalarReader<Format::kAlign>{}, block);
       alignas(32) int32_t scales[kGroups];
       MLXN_UNROLL
       for (int i = 0; i < kGroups; i += 8) {

@@ -1,4 +1,5 @@
-// Dot products of weight rows with one row of x in integers, for machines that multiply four bytes with four at once.
+// Dot products of weight rows with a few rows of x in integers, for machines that multiply four bytes with four at
+// once.
 //
 // Codes stay in the order in which a row has them. A vector holds 4 * kLanes of them: of one block where blocks are
 // long, else the same run of kLanes / 4 blocks. x is rounded as in byte_tile.h, to one byte or to three.
@@ -60,7 +61,7 @@ template <class Format, int Planes>
 struct WordDot {
   using Block = typename Format::Block;
   static constexpr Precision kAccuracy = Planes == 1 ? Precision::Int8 : Precision::Full;
-  static constexpr int kRowsAtOnce = 1;
+  static constexpr int kRowsAtOnce = 2;  // with more the rows of x leave no room in L1
 
   static constexpr int kCodes = 4 * kLanes;  // of a vector
   static constexpr int kBlocks = Format::kValues >= kCodes ? 1 : kLanes / 4;
@@ -81,14 +82,14 @@ struct WordDot {
 
   template <int M>
   struct X {
-    const Step* steps;
+    const Step* steps[M];
   };
   static constexpr bool kPrepares = true;
   static constexpr uint64_t kPiece = kStep;
   static constexpr uint64_t row_bytes(uint64_t k) { return (k + kStep - 1) / kStep * sizeof(Step); }
   template <int M>
-  static K_FN void set(X<M>& to, int, const float*, uint64_t, const uint8_t* prepared) {
-    to.steps = reinterpret_cast<const Step*>(prepared);
+  static K_FN void set(X<M>& to, int m, const float*, uint64_t, const uint8_t* prepared) {
+    to.steps[m] = reinterpret_cast<const Step*>(prepared);
   }
 
   static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
@@ -106,23 +107,27 @@ struct WordDot {
 
   template <int M>
   static K_FN void dot(const Block* row, const X<M>& x, uint64_t k, float (&out)[M]) {
-    static_assert(M == 1);
-    Sums sums = {};
+    Sums sums[M] = {};
     const uint64_t steps = k / kStep;
     for (uint64_t s = 0; s < steps; ++s) {
       prefetch_ahead<kBlocks>(row[s * kBlocks]);
-      add(row + s * kBlocks, x.steps[s], sums);
+      add(row + s * kBlocks, x, s, sums);
     }
     if (const uint64_t left = k % kStep / Format::kValues; kBlocks > 1 && left > 0) {
       Block padded[kBlocks];
       __builtin_memset(padded, 0, sizeof padded);
       __builtin_memcpy(padded, row + steps * kBlocks, left * sizeof(Block));
-      add(padded, x.steps[steps], sums);
+      add(padded, x, steps, sums);
     }
-    float rest = 0;
-    if constexpr (kHasRest<Format>)
-      for (int g = 0; g < kGroups; ++g) rest += sums.rest[g];
-    out[0] = sum(sums.total[0] + sums.total[1]) + rest;
+    MLXN_UNROLL
+    for (int m = 0; m < M; ++m) {
+      out[m] = sum(sums[m].total[0] + sums[m].total[1]);
+      if constexpr (kHasRest<Format>) {
+        float rest = 0;
+        for (int g = 0; g < kGroups; ++g) rest += sums[m].rest[g];
+        out[m] += rest;
+      }
+    }
   }
 
  private:
@@ -183,36 +188,51 @@ struct WordDot {
     return f;
   }
 
-  static K_FN void add(const Block* block, const Step& x, Sums& to) {
-    GroupFactors f = factors(block);
-    if constexpr (kHasRest<Format>) {
-      Groups sums;
-      __builtin_memcpy(&sums, x.sums, sizeof sums);
-      to.rest += f.rest * sums;
+  template <int M>
+  static K_FN void add(const Block* block, const X<M>& x, uint64_t step, Sums (&to)[M]) {
+    const GroupFactors f = factors(block);
+    Vec total[M][2];
+    Groups scale[M];
+    MLXN_UNROLL
+    for (int m = 0; m < M; ++m) {
+      const Step& of_x = x.steps[m][step];
+      if constexpr (kHasRest<Format>) {
+        Groups sums;
+        __builtin_memcpy(&sums, of_x.sums, sizeof sums);
+        to[m].rest += f.rest * sums;
+      }
+      if constexpr (Planes == 1) {
+        __builtin_memcpy(&scale[m], of_x.scale, sizeof scale[m]);
+        scale[m] *= f.scale;
+        total[m][0] = to[m].total[0], total[m][1] = to[m].total[1];
+      } else {
+        total[m][0] = total[m][1] = Vec{};
+      }
     }
-    if constexpr (Planes == 1) {
-      Groups scales;
-      __builtin_memcpy(&scales, x.scale, sizeof scales);
-      f.scale *= scales;
-    }
-    Vec total[2] = {to.total[0], to.total[1]};
-    if constexpr (Planes > 1) total[0] = total[1] = Vec{};
     MLXN_UNROLL
     for (int v = 0; v < kVectors; ++v) {
       const UIntVec code = codes(block, v);
-      UIntVec part = {};
-      MLXN_UNROLL
-      for (int p = 0; p < Planes; ++p) {
-        UIntVec xv;
-        __builtin_memcpy(&xv, x.bytes[v][p], sizeof xv);
-        part = dot4(p ? part << 8 : part, code, xv);
-      }
       IntVec group;
       for (int lane = 0; lane < kLanes; ++lane)
         group[lane] = kBlocks > 1 ? lane / 4 : (v * kCodes + 4 * lane) / Format::kGroup;
-      total[v % 2] = fma(to_float(reinterpret_cast<IntVec>(part)), pick(f.scale, group), total[v % 2]);
+      const Vec of_weights = pick(f.scale, group);
+      MLXN_UNROLL
+      for (int m = 0; m < M; ++m) {
+        UIntVec part = {};
+        MLXN_UNROLL
+        for (int p = 0; p < Planes; ++p) {
+          UIntVec xv;
+          __builtin_memcpy(&xv, x.steps[m][step].bytes[v][p], sizeof xv);
+          part = dot4(p ? part << 8 : part, code, xv);
+        }
+        const Vec scales = Planes == 1 ? pick(scale[m], group) : of_weights;
+        total[m][v % 2] = fma(to_float(reinterpret_cast<IntVec>(part)), scales, total[m][v % 2]);
+      }
     }
-    for (int i = 0; i < 2; ++i) to.total[i] = Planes > 1 ? fma(total[i], splat(x.scale[0]), to.total[i]) : total[i];
+    MLXN_UNROLL
+    for (int m = 0; m < M; ++m)
+      for (int i = 0; i < 2; ++i)
+        to[m].total[i] = Planes == 1 ? total[m][i] : fma(total[m][i], splat(x.steps[m][step].scale[0]), to[m].total[i]);
   }
 };
 

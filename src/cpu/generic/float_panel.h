@@ -20,13 +20,19 @@ struct FloatPanel {
   static constexpr bool kPrepares = false;
   static K_FN X part(const float* row, uint64_t k) { return row + k; }
 
-  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v) {
+  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v,
+                     int64_t ahead) {
     const auto* const from = blocks_of<Format>(rows);
     auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
-    if constexpr (Format::kPlain)
+    if constexpr (Format::kPlain) {
+      for (int i = 0; i * 64 < length * int(sizeof(Block)); ++i) prefetch_columns<64>(rows + ahead, stride, i);
       decode_plain(from, stride, length, to, v);
-    else
-      for (int b = 0; b < length / Format::kValues; ++b) decode_block(from[b], stride, to + b * Format::kValues, v);
+    } else {
+      for (int b = 0; b < length / Format::kValues; ++b) {
+        prefetch_columns<sizeof(Block)>(rows + ahead, stride, b);
+        decode_block(from[b], stride, to + b * Format::kValues, v);
+      }
+    }
   }
 
   static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors]) {
@@ -35,15 +41,7 @@ struct FloatPanel {
 
  private:
   static K_FN void decode_block(const typename Format::Block& block, uint64_t stride, FloatTile::Weights* to, int v) {
-    constexpr int kGroups = Format::kValues / Format::kGroup;
-    alignas(sizeof(Vec)) float scale[kGroups][kLanes], offset[kGroups][kLanes];
-    for (int i = 0; i < kLanes; ++i) {
-      const Affines<Format> affines(blocks_of<Format>(reinterpret_cast<const uint8_t*>(&block) + i * stride)[0]);
-      for (int g = 0; g < kGroups; ++g) {
-        scale[g][i] = affines.scale[g];
-        if constexpr (Format::kHasOffset) offset[g][i] = affines.offset[g];
-      }
-    }
+    const ColumnFactors<Format> factors(block, stride);
     for (int run = 0; run < Format::kValues / 16; ++run) {
       const int group = run / (Format::kGroup / 16);
       const Words codes = Format::codes(ColumnReader{stride}, block, run);
@@ -52,8 +50,8 @@ struct FloatPanel {
         const UIntVec code = codes.word[i / 4] >> (8 * (i % 4)) & 255u;
         Vec value = to_float(reinterpret_cast<IntVec>(code));
         if constexpr (Format::kBias != 0) value -= float(Format::kBias);
-        value *= load(scale[group]);
-        if constexpr (Format::kHasOffset) value += load(offset[group]);
+        value *= factors.scale[group];
+        if constexpr (Format::kHasOffset) value += factors.offset[group];
         to[16 * run + i].value[v] = value;
       }
     }

@@ -41,7 +41,7 @@ void add_byte_rows(const RowSink& sink) {
 #endif
 
 #if MLXN_HAS_DOT4
-/// One row of x in integers.
+/// Few rows of x in integers.
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
   const auto add = [&](Op op, detail::KernelEntry run, std::size_t (*scratch_bytes)(const void*),
@@ -50,7 +50,7 @@ void add_word_rows(const RowSink& sink, const char* variant) {
              {op, ggml_name<Format>(), kTypeOf<Format>, run, scratch_bytes, variant, supports, Dot::kAccuracy});
   };
   add(Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
-      [](const void* args) { return static_cast<const MatmulArgs*>(args)->m == 1; });
+      [](const void* args) { return static_cast<const MatmulArgs*>(args)->m <= Dot::kRowsAtOnce; });
   add(Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
       scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>,
       [](const void* args) { return static_cast<const MatmulIdArgs*>(args)->n_tokens == 1; });

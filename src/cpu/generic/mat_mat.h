@@ -86,9 +86,8 @@ struct MatMatJob {
     Walk walk{columns, k, uint32_t(chunks < all ? chunks : all) * Way::kLength, columns.begin};
     while (!walk.done()) {
       const Part part = walk.part();
-      decode(part);
       walk.advance();
-      if (!walk.done()) prefetch(walk.part());
+      decode(part, walk.done() ? 0 : at(walk.part(), 0) - at(part, 0));
       multiply(row, row_end, part, sums() + (part.column - columns.begin) * (row_end - row));
     }
   }
@@ -100,27 +99,21 @@ struct MatMatJob {
     return weight + (part.column + column) * row_bytes + bytes_of(part.start);
   }
 
-  void decode(const Part& part) const {
+  /// `ahead`: bytes from this part to the next.
+  void decode(const Part& part, int64_t ahead) const {
     for (int v = 0; v < kVectors && v * kLanes < part.columns; ++v) {
       const int count = part.columns - v * kLanes;
       if (count >= kLanes) {
-        Way::decode(at(part, v * kLanes), row_bytes, part.length, local, v);
+        Way::decode(at(part, v * kLanes), row_bytes, part.length, local, v, ahead);
       } else {
         // The last rows of the matrix: the last of them stands for those that are missing.
         const uint64_t bytes = bytes_of(part.length);
         uint8_t* const copies = local + kCopies;
         for (int i = 0; i < kLanes; ++i)
           __builtin_memcpy(copies + i * bytes, at(part, v * kLanes + (i < count ? i : count - 1)), bytes);
-        Way::decode(copies, bytes, part.length, local, v);
+        Way::decode(copies, bytes, part.length, local, v, 0);
       }
     }
-  }
-
-  /// Brings the first lines of each row of a part to come: the hardware sees no pattern in their order.
-  K_FN void prefetch(const Part& part) const {
-    const int bytes = int(bytes_of(part.length));
-    for (int n = 0; n < part.columns; ++n)
-      for (int i = 0; i < bytes && i < 512; i += 64) __builtin_prefetch(at(part, n) + i);
   }
 
   /// Of a block of y: kColumns of all rows one after the other.

@@ -44,13 +44,10 @@ struct MatVecJob {
   void run(Range columns) const {
     for (uint64_t column = columns.begin; column < columns.end; ++column) {
       uint64_t row = 0;
-      if constexpr (Dot::kRowsAtOnce == 4) {
+      if constexpr (Dot::kRowsAtOnce >= 4)
         for (; row + 4 <= rows.count; row += 4) run<4>(row, column);
-        if (rows.count - row >= 2) {
-          run<2>(row, column);
-          row += 2;
-        }
-      }
+      if constexpr (Dot::kRowsAtOnce >= 2)
+        for (; row + 2 <= rows.count; row += 2) run<2>(row, column);
       for (; row < rows.count; ++row) run<1>(row, column);
     }
   }

@@ -120,6 +120,19 @@ K_FN Vec load_plain(const typename Format::Block* p) {
     return Format::value(load(p));
 }
 
+/// Lane i: the halfword at p + i * stride bytes.
+K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {
+  alignas(sizeof(UIntVec)) uint32_t lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    uint16_t bits;
+    __builtin_memcpy(&bits, reinterpret_cast<const uint8_t*>(p) + i * stride, sizeof bits);
+    lanes[i] = bits;
+  }
+  UIntVec v;
+  __builtin_memcpy(&v, lanes, sizeof v);
+  return v;
+}
+
 K_FN Quad load_quad(const float* p) {
   Quad v;
   __builtin_memcpy(&v, p, sizeof v);
