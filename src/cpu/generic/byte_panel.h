@@ -10,7 +10,9 @@ namespace mlx_native::cpu::MLXN_ISA {
 /// A way of mat_mat.h.
 template <class Format, int Planes>
 struct BytePanel {
-  using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes>;
+  static constexpr int kChain = chain_of(Format::kBits);
+  using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes, kChain>;
+  static_assert(kChain != kSignedCodes || Format::kBias == 128);
   static constexpr Precision kAccuracy = Planes == 1   ? Precision::Int8
                                          : Planes == 2 ? Precision::Half
                                                        : Precision::Full;
@@ -23,7 +25,8 @@ struct BytePanel {
   static constexpr uint64_t kPiece = Tile::kBlock;
   static constexpr uint64_t row_bytes(uint64_t k) { return Tile::row_bytes(k); }
   static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
-    Tile::prepare(x, k, begin, end, most(), Format::kBias, reinterpret_cast<typename Tile::X*>(to));
+    Tile::prepare(x, k, begin, end, most(), kChain == kSignedCodes ? 0 : Format::kBias,
+                  reinterpret_cast<typename Tile::X*>(to));
   }
   static K_FN X part(const uint8_t* row, uint64_t k) { return reinterpret_cast<X>(row) + k / Format::kGroup; }
 
@@ -37,7 +40,8 @@ struct BytePanel {
       MLXN_UNROLL
       for (int run = 0; run < kRuns; ++run) {
         prefetch_columns<sizeof(block)>(rows + ahead, stride, b, run * kLanes / kRuns, (run + 1) * kLanes / kRuns);
-        const Words codes = Format::codes(ColumnReader{stride}, block, run);
+        Words codes = Format::codes(ColumnReader{stride}, block, run);
+        if constexpr (kChain == kSignedCodes) codes = codes ^ 0x80808080u;
         MLXN_UNROLL
         for (int j = 0; j < 4; ++j) to[4 * run / kWords].codes[4 * run % kWords + j][v] = codes.word[j];
       }

@@ -1,17 +1,18 @@
 #include "cpu/generic/byte_tile.h"
 
-#if MLXN_HAS_DOT4
+#if MLXN_HAS_BYTES
 
 namespace mlx_native::cpu::MLXN_ISA {
 
 namespace {
 
-template <int M, int Group, bool Offset, int Planes>
-K_FN void multiply_rows(const typename ByteTile<Group, Offset, Planes>::Weights* weights, int groups,
-                        const typename ByteTile<Group, Offset, Planes>::X* const* rows,
-                        Vec (*y)[ByteTile<Group, Offset, Planes>::kVectors]) {
-  using Tile = ByteTile<Group, Offset, Planes>;
-  constexpr int kVectors = Tile::kVectors, kGroupsOfBlock = Tile::kBlock / Group;
+K_FN UIntVec four_bytes(const int8_t* p) { return load_word<1>(reinterpret_cast<const uint8_t*>(p)) + UIntVec{}; }
+
+template <class Tile, int M>
+K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const typename Tile::X* const* rows,
+                        Vec (*y)[Tile::kVectors]) {
+  constexpr int kVectors = Tile::kVectors, kGroupsOfBlock = Tile::kBlock / Tile::kGroup, Planes = Tile::kPlanes;
+  constexpr bool Offset = Tile::kOffset;
   const typename Tile::X* x[M];
   Vec total[M][kVectors];
   MLXN_UNROLL
@@ -22,18 +23,42 @@ K_FN void multiply_rows(const typename ByteTile<Group, Offset, Planes>::Weights*
   for (int g = 0; g < groups; ++g) {
     const auto& w = weights[g];
     UIntVec sum[M][kVectors] = {};
+    MLXN_UNROLL
     for (int p = 0; p < Planes; ++p) {
       if constexpr (Planes > 1) {
         MLXN_UNROLL
         for (int m = 0; m < M; ++m)
           for (int v = 0; v < kVectors; ++v) sum[m][v] <<= 8;
       }
-      MLXN_UNROLL
-      for (int j = 0; j < Group / 4; ++j) {
+      if constexpr (Tile::kChain == 0) {
         MLXN_UNROLL
-        for (int m = 0; m < M; ++m) {
-          const UIntVec four = load_word<1>(reinterpret_cast<const uint8_t*>(x[m][g].bytes[p] + 4 * j)) + UIntVec{};
-          for (int v = 0; v < kVectors; ++v) sum[m][v] = dot4(sum[m][v], w.codes[j][v], four);
+        for (int j = 0; j < Tile::kGroup / 4; ++j) {
+          MLXN_UNROLL
+          for (int m = 0; m < M; ++m) {
+            const UIntVec four = four_bytes(x[m][g].bytes[p] + 4 * j);
+            for (int v = 0; v < kVectors; ++v) sum[m][v] = dot4(sum[m][v], w.codes[j][v], four);
+          }
+        }
+      } else {
+        constexpr int kAtOnce = Tile::kChain == kSignedCodes ? 1 : Tile::kChain;
+        MLXN_UNROLL
+        for (int start = 0; start < Tile::kGroup / 4; start += kAtOnce) {
+          UIntVec pairs[M][kVectors];
+          MLXN_UNROLL
+          for (int j = start; j < start + kAtOnce; ++j) {
+            MLXN_UNROLL
+            for (int m = 0; m < M; ++m) {
+              const UIntVec four = four_bytes(x[m][g].bytes[p] + 4 * j);
+              for (int v = 0; v < kVectors; ++v) {
+                const UIntVec two =
+                    Tile::kChain == kSignedCodes ? signed_pairs(w.codes[j][v], four) : pairs_of(w.codes[j][v], four);
+                pairs[m][v] = j == start ? two : add_pairs(pairs[m][v], two);
+              }
+            }
+          }
+          MLXN_UNROLL
+          for (int m = 0; m < M; ++m)
+            for (int v = 0; v < kVectors; ++v) sum[m][v] += widen_pairs(pairs[m][v]);
         }
       }
     }
@@ -64,11 +89,18 @@ K_FN void multiply_rows(const typename ByteTile<Group, Offset, Planes>::Weights*
   }
 }
 
+template <class Tile, int M>
+K_FN void choose(int m, const typename Tile::Weights* weights, int groups, const typename Tile::X* const* x,
+                 Vec (*y)[Tile::kVectors]) {
+  if (m == M) return multiply_rows<Tile, M>(weights, groups, x, y);
+  if constexpr (M > 1) choose<Tile, M - 1>(m, weights, groups, x, y);
+}
+
 }  // namespace
 
-template <int Group, bool Offset, int Planes>
-void ByteTile<Group, Offset, Planes>::prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, int32_t most,
-                                              uint32_t bias, X* to) {
+template <int Group, bool Offset, int Planes, int Chain>
+void ByteTile<Group, Offset, Planes, Chain>::prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end,
+                                                     int32_t most, uint32_t bias, X* to) {
   for (uint64_t b = begin; b < end; ++b) {
     const int length = int(k - b * kBlock < kBlock ? k - b * kBlock : kBlock);
     const float* const from = x + b * kBlock;
@@ -97,28 +129,29 @@ void ByteTile<Group, Offset, Planes>::prepare(const float* x, uint64_t k, uint64
   }
 }
 
-template <int Group, bool Offset, int Planes>
-void ByteTile<Group, Offset, Planes>::multiply(int m, const Weights* weights, int groups, const X* const* x,
-                                               Vec (*y)[kVectors]) {
-  switch (m) {
-    case 1: return multiply_rows<1, Group, Offset, Planes>(weights, groups, x, y);
-    case 2: return multiply_rows<2, Group, Offset, Planes>(weights, groups, x, y);
-    case 3: return multiply_rows<3, Group, Offset, Planes>(weights, groups, x, y);
-    case 4: return multiply_rows<4, Group, Offset, Planes>(weights, groups, x, y);
-    case 5: return multiply_rows<5, Group, Offset, Planes>(weights, groups, x, y);
-    default: return multiply_rows<6, Group, Offset, Planes>(weights, groups, x, y);
-  }
+template <int Group, bool Offset, int Planes, int Chain>
+void ByteTile<Group, Offset, Planes, Chain>::multiply(int m, const Weights* weights, int groups, const X* const* x,
+                                                      Vec (*y)[kVectors]) {
+  return choose<ByteTile, kTileRows>(m, weights, groups, x, y);
 }
 
-template struct ByteTile<32, false, 1>;
-template struct ByteTile<32, false, 2>;
-template struct ByteTile<32, false, 3>;
-template struct ByteTile<32, true, 1>;
-template struct ByteTile<32, true, 2>;
-template struct ByteTile<32, true, 3>;
-template struct ByteTile<16, false, 1>;
-template struct ByteTile<16, false, 2>;
-template struct ByteTile<16, false, 3>;
+#if MLXN_WIDE_DOT
+#define MLXN_TILE(group, offset)                 \
+  template struct ByteTile<group, offset, 1, 0>; \
+  template struct ByteTile<group, offset, 2, 0>; \
+  template struct ByteTile<group, offset, 3, 0>;
+MLXN_TILE(32, false)
+MLXN_TILE(32, true)
+MLXN_TILE(16, false)
+#undef MLXN_TILE
+#else
+template struct ByteTile<32, false, 1, chain_of(4)>;
+template struct ByteTile<32, false, 1, chain_of(5)>;
+template struct ByteTile<32, false, 1, chain_of(8)>;
+template struct ByteTile<32, true, 1, chain_of(4)>;
+template struct ByteTile<32, true, 1, chain_of(5)>;
+template struct ByteTile<16, false, 1, chain_of(6)>;
+#endif
 
 }  // namespace mlx_native::cpu::MLXN_ISA
 

@@ -14,12 +14,27 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
+/// How codes of so many bits are multiplied with signed bytes. 0: the machine adds four products in 32 bits. Else it
+/// adds two in 16 bits, and so many of these sums are added before they are widened; kSignedCodes: codes have all 8
+/// bits and are stored less their bias, as signed bytes.
+inline constexpr int kSignedCodes = -1;
+constexpr int chain_of(int bits) {
+#if MLXN_WIDE_DOT
+  return 0 * bits;
+#else
+  const int fit = 32767 / (2 * 127 * ((1 << bits) - 1));
+  return bits > 7 ? kSignedCodes : fit >= 8 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+#endif
+}
+
 /// Group: values of a weight scale; Offset: whether groups have offsets. Everything else of a format is in the codes.
-template <int Group, bool Offset, int Planes>
+template <int Group, bool Offset, int Planes, int Chain>
 struct ByteTile {
+  static constexpr int kGroup = Group, kPlanes = Planes, kChain = Chain;
+  static constexpr bool kOffset = Offset;
   static constexpr int kVectors = 2, kColumns = kVectors * kLanes;
-  static constexpr int kTileRows = 6;                    // 12 integer and 12 float sums of 32 registers
-  static constexpr int kBlock = Planes == 1 ? 32 : 256;  // values of x of one scale
+  static constexpr int kTileRows = kLanes == 16 ? 7 : 3;  // two sums for each row and vector in registers
+  static constexpr int kBlock = Planes == 1 ? 32 : 256;   // values of x of one scale
 
   /// One group of kColumns weight rows: word j of a row is its codes 4 j to 4 j + 3.
   struct Weights {

@@ -5,7 +5,7 @@
 #if defined(MLXN_BYTES_HEADER)
 #include "cpu/generic/dot_bytes.h"
 #endif
-#if MLXN_HAS_DOT4
+#if MLXN_WIDE_DOT
 #include "cpu/generic/dot_words.h"
 #endif
 #include "cpu/generic/mat_mat.h"
@@ -40,7 +40,7 @@ void add_byte_rows(const RowSink& sink) {
 }
 #endif
 
-#if MLXN_HAS_DOT4
+#if MLXN_WIDE_DOT
 /// Few rows of x in integers.
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
@@ -52,8 +52,10 @@ void add_word_rows(const RowSink& sink, const char* variant) {
   add(Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
       [](const void* args) { return static_cast<const MatmulArgs*>(args)->m <= Dot::kRowsAtOnce; });
   add(Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
-      scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>,
-      [](const void* args) { return static_cast<const MatmulIdArgs*>(args)->n_tokens == 1; });
+      scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>, [](const void* args) {
+        const auto& a = *static_cast<const MatmulIdArgs*>(args);
+        return uint64_t{a.n_tokens} * a.top_k <= uint64_t{Dot::kRowsAtOnce} * a.n_experts;
+      });
 }
 #endif
 
@@ -80,15 +82,19 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
 template <class Format>
 void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
-#if MLXN_HAS_DOT4
   if constexpr (!Format::kPlain) {
+#if MLXN_WIDE_DOT
     add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
     add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
+#endif
+#if MLXN_HAS_BYTES
     add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
+#endif
+#if MLXN_WIDE_DOT
     add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
-  }
 #endif
+  }
 #if defined(MLXN_BYTES_HEADER)
   add_byte_rows<Format>(sink);
 #endif

@@ -12,7 +12,10 @@
 #pragma once
 
 #include "args/matmul.h"
+#include "cpu/simd/simd.h"
+#if MLXN_HAS_BYTES
 #include "cpu/generic/byte_panel.h"
+#endif
 #include "cpu/generic/float_panel.h"
 #include "cpu/generic/prepared.h"
 #include "cpu/generic/route.h"
@@ -143,10 +146,12 @@ struct MatMatJob {
   }
 };
 
-/// Columns that a worker takes at a time. A piece goes through x anew, so it must not be small.
-inline uint64_t columns_of_piece(uint64_t n, uint64_t grain, const Team& team) {
-  const uint64_t even = n / (6 * team.count()) / grain * grain;
-  return even ? even : grain;
+/// Columns that a worker takes at a time: a piece goes through x anew, so it must not be small; but a worker that gets
+/// one more than the others keeps them waiting.
+template <class Job>
+uint64_t columns_of_piece(uint64_t n, const Team& team) {
+  const uint64_t even = n / (8 * team.count()) / Job::kColumns * Job::kColumns;
+  return even < Job::kColumns ? Job::kColumns : even < Job::kBlockColumns ? even : Job::kBlockColumns;
 }
 
 template <class Format, class Way>
@@ -161,7 +166,7 @@ void mat_mat(const MatmulArgs& a, Team& team) {
   if constexpr (Way::kPrepares) team.barrier();
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
   const MatMatJob<Format, Way> job{a.weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
-  team.share(a.n, columns_of_piece(a.n, Way::kColumns, team), [&](Range columns) { job.run(columns); });
+  team.share(a.n, columns_of_piece<MatMatJob<Format, Way>>(a.n, team), [&](Range columns) { job.run(columns); });
 }
 
 template <class Format, class Way>
@@ -180,7 +185,7 @@ void mat_mat_id(const MatmulIdArgs& a, Team& team) {
     if (rows.count == 0) continue;
     const MatMatJob<Format, Way> job{a.weight + expert * a.expert_stride,     a.row_bytes, a.k, x, rows,
                                      reinterpret_cast<uint8_t*>(team.local())};
-    team.share(a.n, columns_of_piece(a.n, Way::kColumns, team), [&](Range columns) { job.run(columns); });
+    team.share(a.n, columns_of_piece<MatMatJob<Format, Way>>(a.n, team), [&](Range columns) { job.run(columns); });
   }
   route.fill_bad_rows(a, team);
 }

@@ -76,4 +76,36 @@ K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
   out[3] = reinterpret_cast<UIntVec>(_mm256_unpackhi_epi64(high01, high23));
 }
 
+/// What byte_tile.h needs is here.
+#define MLXN_HAS_BYTES 1
+
+/// To the nearest integers, ties to even.
+K_FN IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm256_cvtps_epi32(v)); }
+/// Integers in [-128, 127] as bytes.
+K_FN void store_bytes(int8_t* to, IntVec v) {
+  const __m256i bytes = _mm256_shuffle_epi8(reinterpret_cast<__m256i>(v), _mm256_set1_epi32(0x0c080400));
+  const int64_t both = _mm256_extract_epi32(bytes, 4);
+  const int64_t packed = both << 32 | uint32_t(_mm256_cvtsi256_si32(bytes));
+  __builtin_memcpy(to, &packed, sizeof packed);
+}
+
+/// Sums of two products of unsigned `codes` and signed bytes of x in 16 bits each.
+K_FN UIntVec pairs_of(UIntVec codes, UIntVec x) {
+  return reinterpret_cast<UIntVec>(
+      _mm256_maddubs_epi16(reinterpret_cast<__m256i>(codes), reinterpret_cast<__m256i>(x)));
+}
+/// The same of signed codes; x in [-127, 127].
+K_FN UIntVec signed_pairs(UIntVec codes, UIntVec x) {
+  const __m256i cv = reinterpret_cast<__m256i>(codes);
+  return reinterpret_cast<UIntVec>(
+      _mm256_maddubs_epi16(_mm256_abs_epi8(cv), _mm256_sign_epi8(reinterpret_cast<__m256i>(x), cv)));
+}
+K_FN UIntVec add_pairs(UIntVec a, UIntVec b) {
+  return reinterpret_cast<UIntVec>(_mm256_add_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+/// Sums of the two in each lane.
+K_FN UIntVec widen_pairs(UIntVec pairs) {
+  return reinterpret_cast<UIntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(pairs), _mm256_set1_epi16(1)));
+}
+
 }  // namespace mlx_native::cpu::avx2

@@ -57,10 +57,10 @@ K_FN void store_bytes(int8_t* to, const IntOct (&v)[4]) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bytes);
 }
 
+#if defined(__AVX512F__)
 /// To the nearest integers, ties to even.
 K_FN IntOct to_nearest(Oct v) { return reinterpret_cast<IntOct>(_mm256_cvtps_epi32(v)); }
 
-#if defined(__AVX512F__)
 /// 64 codes of two pairs of runs.
 K_FN UIntVec join_pairs(Bytes32 low, Bytes32 high) {
   return reinterpret_cast<UIntVec>(
