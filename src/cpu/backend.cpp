@@ -91,6 +91,8 @@ class CpuDevice final : public Device {
                    available_memory());
     };
     if (bytes > kLarge && bytes > available_memory()) return fail();
+    // Nobody touches it here: on a machine of several NUMA nodes a page comes to the node of the worker that first
+    // does.
     void* const data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return fail();
     if (bytes >= (std::size_t{2} << 20)) (void)::madvise(data, bytes, MADV_HUGEPAGE);

@@ -32,7 +32,7 @@ class TeamState {
     void operator()(std::byte* memory) const;
   };
   const std::uint32_t count_;
-  std::unique_ptr<std::byte[], Free> local_;
+  std::unique_ptr<std::byte[], Free> local_;  ///< untouched here: a worker's part comes to its own NUMA node
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) std::atomic<std::uint32_t> phase_{0};
   /// Of a loop in progress: its number in the high half, the next piece in the low one. Without a barrier between them

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <iterator>
 #include <set>
+#include <sstream>
 #include <string>
 
 namespace mlx_native::cpu {
@@ -32,6 +35,37 @@ std::string field(const std::string& path, const std::string& key) {
 }
 }  // namespace
 
+std::optional<double> cpu_quota(const std::filesystem::path& root, std::string_view memberships) {
+  std::optional<double> least;
+  const auto limit = [&](const std::string& quota, const std::string& period) {
+    const double used = std::strtod(quota.c_str(), nullptr), of = std::strtod(period.c_str(), nullptr);
+    if (used > 0 && of > 0) least = std::min(least.value_or(used / of), used / of);  // "max" and -1: no limit
+  };
+  // HIERARCHY:CONTROLLERS:PATH, without controllers in version 2.
+  std::istringstream lines{std::string(memberships)};
+  for (std::string line; std::getline(lines, line);) {
+    const auto first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    std::string controllers = line.substr(first, second - first + 1);
+    controllers.front() = controllers.back() = ',';
+    const bool unified = controllers == ",,";
+    if (!unified && controllers.find(",cpu,") == std::string::npos) continue;
+    const auto mount = unified ? root : root / "cpu";
+    for (auto group = std::filesystem::path(line.substr(second + 1)).relative_path();; group = group.parent_path()) {
+      if (unified) {
+        std::istringstream both(first_line(mount / group / "cpu.max"));
+        std::string quota, period;
+        both >> quota >> period;
+        limit(quota, period);
+      } else {
+        limit(first_line(mount / group / "cpu.cfs_quota_us"), first_line(mount / group / "cpu.cfs_period_us"));
+      }
+      if (group.empty()) break;
+    }
+  }
+  return least;
+}
+
 std::uint32_t usable_cores() {
   cpu_set_t mask;
   CPU_ZERO(&mask);
@@ -44,7 +78,11 @@ std::uint32_t usable_cores() {
         first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
     cores.insert(siblings.empty() ? std::to_string(cpu) : std::move(siblings));
   }
-  return std::max<std::uint32_t>(1, static_cast<std::uint32_t>(cores.size()));
+  std::ifstream file("/proc/self/cgroup");
+  const std::string memberships{std::istreambuf_iterator<char>(file), {}};
+  // A thread more than the quota would have all of them stopped for the rest of each period.
+  const double allowed = cpu_quota("/sys/fs/cgroup", memberships).value_or(1e9);
+  return static_cast<std::uint32_t>(std::max(1.0, std::min(std::floor(allowed), static_cast<double>(cores.size()))));
 }
 
 std::string cpu_name() {

@@ -3,12 +3,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
+#include <string_view>
 
 namespace mlx_native::cpu {
 
-/// Physical cores that the affinity mask allows; at least 1.
+/// Physical cores (one of the hyperthreads of each) that the affinity mask and the CPU quota allow; at least 1.
 std::uint32_t usable_cores();
+/// CPUs that the control groups of a process allow it, where `memberships` has the lines of /proc/self/cgroup and
+/// `root` is /sys/fs/cgroup: the least of its group and those above. Nullopt: as many as there are.
+std::optional<double> cpu_quota(const std::filesystem::path& root, std::string_view memberships);
 /// "AMD EPYC 9354P"; "CPU" where unknown.
 std::string cpu_name();
 std::size_t physical_memory();
