@@ -204,8 +204,8 @@ int run(int argc, char** argv) {
       for (const DType dtype : {DType::F16, DType::F32}) {
         bench.prefill(model, 512, 0, dtype);
         bench.prefill(model, 512, 1536, dtype);
-        bench.prefill(model, 8, 1024, dtype);
-        for (const std::uint32_t before : {100u, 1023u, 8191u}) bench.decode(model, before, dtype);
+        for (const std::uint32_t tokens : {2u, 8u}) bench.prefill(model, tokens, 1024, dtype);
+        for (const std::uint32_t before : {15u, 100u, 1023u, 8191u}) bench.decode(model, before, dtype);
       }
       for (const std::uint32_t tokens : {1u, 512u}) bench.others(model, tokens);
     }

@@ -8,7 +8,7 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-inline constexpr uint64_t kChunk = 256;
+inline constexpr uint64_t kChunk = 512;
 static_assert(kChunk % kKeys == 0);
 
 /// Rows that share what is loaded of the cache, and those of an item of work.
