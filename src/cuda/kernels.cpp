@@ -1,6 +1,10 @@
 #include "cuda/kernels.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "cuda/launch.h"
+#include "cuda/tensor/families.h"
 #include "gpu/launch/rows.h"
 
 namespace mlx_native::cuda {
@@ -14,6 +18,10 @@ struct Entries {
 };
 }  // namespace
 
-std::vector<detail::Kernel> kernels() { return gpu::rows<Entries>(Backend::Cuda, "cuda.simt"); }
+std::vector<detail::Kernel> kernels() {
+  std::vector<detail::Kernel> all = gpu::rows<Entries>(Backend::Cuda, "cuda.simt");
+  std::ranges::move(tensor_kernels(), std::back_inserter(all));
+  return all;
+}
 
 }  // namespace mlx_native::cuda

@@ -66,7 +66,7 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
                               const MlxBuffer& ids, std::string* ran = nullptr,
                               OpFunction op = quantized_matmul_id_ggml) const {
     Guarded<float> input(on, o.x, 20);
-    Guarded<std::uint8_t> weight(on, o.w, block_alignment(backend, type));
+    Guarded<std::uint8_t> weight(on, o.w, p.n % 2 ? block_alignment(backend, type) : 16);
     Guarded<float> output(on, o.ids.size() * p.n, 4);
     CommandEncoder encoder = on.command_encoder().value();
     const auto called = op(encoder, registry, on, input.view(), weight.view(), ids, output.view(),
@@ -144,6 +144,11 @@ TEST_P(OpMatmulId, ShapesStridesAndData) {
   if (backend == Backend::Emulator) return;
   expect_products({MM_ID_ROUTING_THRESHOLD + 1, 8, 16, 19, 768, 16, Data::Outliers});
   expect_products({100, 3, 5, 33, 512});
+  // Experts of 8 to 300 rows each, and some without any; rows of weights beyond a tile's.
+  expect_products({150, 2, 40, 130, 512});
+  expect_products({90, 8, 16, 64, 768});
+  expect_products({200, 5, 5, 200, 256});
+  expect_products({300, 1, 1000, 5, 256});
   expect_products({1, 8, 64, 9, 2048, 32});
 }
 

@@ -40,7 +40,7 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
                          std::string* ran = nullptr, OpFunction op = quantized_matmul_ggml,
                          Precision precision = Precision::Full) const {
     Guarded<float> input(on, o.x, 4);
-    Guarded<std::uint8_t> weight(on, o.w, block_alignment(backend, type));
+    Guarded<std::uint8_t> weight(on, o.w, p.n % 2 ? block_alignment(backend, type) : 16);
     Guarded<float> output(on, std::size_t{p.m} * p.n, 12);
     CommandEncoder encoder = on.command_encoder().value();
     const auto called = op(encoder, registry, on, input.view(), weight.view(), output.view(),
@@ -76,6 +76,14 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
       for (const std::uint32_t n : {64u, 100u}) all.push_back({m, n, 768, kAllData[m % 4]});
     all.push_back({1, 300, 4096});
     all.push_back({65, 129, 2304, Data::Outliers});
+    all.push_back({66, 129, 2304, Data::OneSided});
+    all.push_back({512, 131, 768});
+    // Tiles of every size of the tensor cores' kernels, the last ones partly filled.
+    if (backend == Backend::Cuda) {
+      all.push_back({50, 4000, 256});
+      all.push_back({250, 8300, 256});
+      all.push_back({500, 8400, 256});
+    }
     if (block == 1)
       for (const std::uint32_t odd : {2u, 7u, 31u, 100u, 257u}) all.push_back({odd, 5, odd});
     return all;

@@ -1,0 +1,98 @@
+// Rows of the kernel table for products on the tensor cores. Entries are instantiated one per translation unit.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "cuda/tensor/packed_x.h"
+#include "cuda/tensor/prepare.h"
+#include "formats/list.h"
+#include "runtime/kernel.h"
+
+namespace mlx_native::cuda {
+
+/// Whether machine code for Hopper runs on whatever CUDA device is chosen. Asked once.
+bool every_device_is_hopper();
+
+/// mma.sync: from Ampere on, any shape.
+template <class Format, bool kFull>
+struct MmaMatMat {
+  static std::size_t scratch_bytes(const MatmulArgs& a) {
+    Carver carver(nullptr);
+    carve_x(carver, a.m, a.k, kFull);
+    return carver.used();
+  }
+  static std::size_t scratch_bytes(const MatmulIdArgs& a) {
+    Carver carver(nullptr);
+    carve_routing(carver, a, tile_rows(a));
+    carve_x(carver, most_rows(a), a.k, kFull);
+    return carver.used();
+  }
+  /// Enough for most experts to need one tile only.
+  static std::uint32_t tile_rows(const MatmulIdArgs& a) {
+    return std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{10} * a.n_experts ? 16 : 64;
+  }
+  static bool supports(const MatmulArgs&) { return true; }
+  static bool supports(const MatmulIdArgs& a) {
+    return a.n_experts <= kMostExperts && std::uint64_t{a.n_tokens} * a.top_k < std::uint64_t{1} << 31;
+  }
+  /// Defined in mma.inl.
+  static void launch(Launch& on, const MatmulArgs& args);
+  static void launch(Launch& on, const MatmulIdArgs& args);
+};
+
+/// wgmma: on Hopper, for rows of whole chunks of blocks. Weights that lie at no multiple of 16 go to MmaMatMat.
+template <class Format, bool kFull>
+struct WgmmaMatMat {
+  static constexpr std::uint32_t kChunk = Format::kPlain ? 128 : 256;
+
+  static std::size_t scratch_bytes(const MatmulArgs& a) { return MmaMatMat<Format, kFull>::scratch_bytes(a); }
+  static std::size_t scratch_bytes(const MatmulIdArgs& a) {
+    Carver carver(nullptr);
+    carve_routing(carver, a, kFewestRows);
+    carve_x(carver, most_rows(a), a.k, kFull);
+    return carver.used();
+  }
+  static bool supports(const MatmulArgs& a) { return every_device_is_hopper() && a.k % kChunk == 0; }
+  static bool supports(const MatmulIdArgs& a) {
+    return every_device_is_hopper() && a.k % kChunk == 0 && MmaMatMat<Format, kFull>::supports(a);
+  }
+  /// Defined in wgmma_instance.cuh.
+  static void launch(Launch& on, const MatmulArgs& args);
+  static void launch(Launch& on, const MatmulIdArgs& args);
+
+ private:
+  static constexpr std::uint32_t kFewestRows = 128;  // of a tile
+};
+
+/// The same for few rows of x, where a matrix has too few rows for all multiprocessors: split along k, in parts whose
+/// number depends on n and k alone.
+template <class Format, bool kFull>
+struct WgmmaSplitMatMat {
+  static constexpr std::uint32_t kMostRows = 128;
+
+  static std::uint32_t parts(const MatmulArgs& a) {
+    const std::uint32_t row_tiles = (a.n - 1) / 128 + 1, chunks = a.k / WgmmaMatMat<Format, kFull>::kChunk;
+    return std::clamp(132 / row_tiles, 1u, std::clamp(chunks / 2, 1u, 8u));
+  }
+  static std::size_t scratch_bytes(const MatmulArgs& a) {
+    Carver carver(nullptr);
+    carve_x(carver, a.m, a.k, kFull);
+    carver.take<float>(std::uint64_t{parts(a)} * a.m * a.n);
+    return carver.used();
+  }
+  static bool supports(const MatmulArgs& a) {
+    return WgmmaMatMat<Format, kFull>::supports(a) && a.m <= kMostRows && parts(a) > 1;
+  }
+  /// Defined in wgmma_instance.cuh.
+  static void launch(Launch& on, const MatmulArgs& args);
+};
+
+/// A KernelEntry.
+template <class Family, class Args>
+void run_tensor_family(const void* args, void* launch);
+
+/// All rows, the most wanted first.
+std::vector<detail::Kernel> tensor_kernels();
+
+}  // namespace mlx_native::cuda

@@ -1,0 +1,78 @@
+// Four codes of a weight format as halfs.
+#pragma once
+
+#include "cuda/tensor/packed_x.h"
+#include "formats/format.h"
+
+namespace mlx_native::cuda {
+
+/// Two pairs of halfs: values 0, 1 and 2, 3.
+struct Halfs {
+  uint32_t pair[2];
+};
+
+__device__ __forceinline__ uint32_t bits_of(__half2 pair) { return *reinterpret_cast<const uint32_t*>(&pair); }
+__device__ __forceinline__ __half2 pair_of(uint32_t bits) { return *reinterpret_cast<const __half2*>(&bits); }
+__device__ __forceinline__ uint32_t rounded_pair(float a, float b) { return bits_of(__floats2half2_rn(a, b)); }
+
+/// What rounding to `pair` lost of a and b.
+__device__ __forceinline__ uint32_t lost_pair(float a, float b, uint32_t pair) {
+  const float2 rounded = __half22float2(pair_of(pair));
+  return rounded_pair(a - rounded.x, b - rounded.y);
+}
+
+/// How a group's codes become halfs of kWeightUnit * value. Made once per group.
+template <class Format, bool kFull>
+struct GroupDecode;
+
+/// Without an offset: code - bias is exact in f16, its product with a scale rounded to f16 is rounded once. The scale
+/// of formats of one f16 per block is exact.
+template <class Format>
+requires(!Format::kHasOffset) struct GroupDecode<Format, false> {
+  uint32_t scale;
+  __device__ explicit GroupDecode(Affine a) : scale(bits_of(__float2half2_rn(kWeightUnit * a.scale))) {}
+  __device__ Halfs high(uint32_t codes) const {
+    // 0x6400 | code is the half 1024 + code.
+    const __half2 bias = __float2half2_rn(1024.0f + Format::kBias), s = pair_of(scale);
+    return {{bits_of(__hmul2(__hsub2(pair_of(__byte_perm(codes, 0x64646464u, 0x4140)), bias), s)),
+             bits_of(__hmul2(__hsub2(pair_of(__byte_perm(codes, 0x64646464u, 0x4342)), bias), s))}};
+  }
+};
+
+/// With an offset: in f32, for a scale and an offset rounded to f16 are wrong together for a whole group, and more so
+/// where they nearly cancel. 0x3f800000 | code << 16 is 1 + code / 128 for codes below 128.
+template <class Format>
+requires(Format::kHasOffset) struct GroupDecode<Format, false> {
+  static_assert(Format::kBias == 0 && Format::kBits < 8);
+  float scale, offset;
+  __device__ explicit GroupDecode(Affine a)
+      : scale(128.0f * kWeightUnit * a.scale), offset(kWeightUnit * a.offset - 128.0f * kWeightUnit * a.scale) {}
+  __device__ Halfs high(uint32_t codes) const {
+    const uint32_t c = codes | 0x80808080u;
+    const auto value = [&](uint32_t selector) {
+      return fmaf(__uint_as_float(__byte_perm(c, 0x3f000000u, selector)), scale, offset);
+    };
+    return {{rounded_pair(value(0x7044), value(0x7144)), rounded_pair(value(0x7244), value(0x7344))}};
+  }
+};
+
+/// In f32, as the format's contract says but for the factor, and what the rounding to f16 loses.
+template <class Format>
+struct GroupDecode<Format, true> {
+  float scale, offset;
+  __device__ explicit GroupDecode(Affine a) : scale(kWeightUnit * a.scale), offset(kWeightUnit * a.offset) {}
+  __device__ void split(uint32_t codes, Halfs& high, Halfs& low) const {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const float a = value(codes, 2 * i), b = value(codes, 2 * i + 1);
+      high.pair[i] = rounded_pair(a, b);
+      low.pair[i] = lost_pair(a, b, high.pair[i]);
+    }
+  }
+  __device__ float value(uint32_t codes, int i) const {
+    const float code = __uint_as_float(__byte_perm(codes, 0x4b000000u, 0x7650 + uint32_t(i)));  // 2^23 + code
+    return fmaf(code - float(8388608 + Format::kBias), scale, offset);
+  }
+};
+
+}  // namespace mlx_native::cuda

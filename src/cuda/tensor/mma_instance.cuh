@@ -1,0 +1,51 @@
+// Included by the generated translation units alone.
+#pragma once
+
+#include "cuda/tensor/families.h"
+#include "cuda/tensor/mat_mat_mma.cuh"
+#include "cuda/tensor/run_family.cuh"
+#include "cuda/tensor/start.cuh"
+
+namespace mlx_native::cuda {
+
+template <class Format, bool kFull>
+void start_mma(Launch& on, const MatMatProblem& p, std::uint32_t tile_rows, std::uint64_t token_tiles) {
+  const std::uint64_t groups = token_tiles * ((p.n - 1) / MmaShape::kRows + 1);
+  if (groups > 0x7fffffff) {
+    on.status = cudaErrorInvalidConfiguration;
+    return;
+  }
+  const dim3 grid(static_cast<unsigned>(groups)), group(MmaShape::kThreads);
+  if (tile_rows == 16)
+    start(on, mat_mat_mma<Format, kFull, 16>, grid, group, MmaShape::kSharedBytes<kFull, 16>, p);
+  else
+    start(on, mat_mat_mma<Format, kFull, 64>, grid, group, MmaShape::kSharedBytes<kFull, 64>, p);
+}
+
+template <class Format, bool kFull>
+void MmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
+  Carver carver(a.scratch);
+  MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
+  pack(on, a.input, a.m, a.k, p.x);
+  const std::uint32_t rows = a.m <= 16 ? 16 : 64;
+  start_mma<Format, kFull>(on, p, rows, (a.m - 1) / rows + 1);
+}
+
+template <class Format, bool kFull>
+void MmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
+  Carver carver(a.scratch);
+  const std::uint32_t rows = tile_rows(a);
+  MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
+  p.routing = carve_routing(carver, a, rows);
+  p.x = carve_x(carver, most_rows(a), a.k, kFull);
+  route(on, a, p.routing, rows);
+  pack_routed(on, a, p.routing, p.x);
+  start_mma<Format, kFull>(on, p, rows, most_tiles(a, rows));
+}
+
+}  // namespace mlx_native::cuda
+
+#define MLXN_INSTANCE(Format, full)                                                         \
+  template struct MmaMatMat<Format, full>;                                                  \
+  template void run_tensor_family<MmaMatMat<Format, full>, MatmulArgs>(const void*, void*); \
+  template void run_tensor_family<MmaMatMat<Format, full>, MatmulIdArgs>(const void*, void*);

@@ -1,0 +1,90 @@
+// Activations as the tensor cores read them, and where they and the routing lie in a product's scratch memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "args/matmul.h"
+
+namespace mlx_native::cuda {
+
+/// Rows of f16, each scaled by a power of two that puts its largest value at 2^12 to 2^13: f16's range is then used
+/// whatever the range of the row. `Full` adds what is lost in the rounding, as a second f16.
+///
+/// Each run of 16 values is permuted, 0 1 4 5 8 9 12 13 2 3 6 7 10 11 14 15, so that a lane that decodes four
+/// consecutive weights holds what mma and wgmma want of it: columns 2 t, 2 t + 1, 2 t + 8 and 2 t + 9.
+///
+/// [k tile of 64][row][64]: a tile's row is 128 bytes, and its eight 16-byte pieces lie at piece ^ (row % 8), as
+/// wgmma's 128-byte swizzle wants them. So any rows from a multiple of 8 on are contiguous, ready to be copied to
+/// shared memory.
+struct PackedX {
+  uint8_t *high, *low;  // low: only for Full
+  float* unit;          // of a row: what its results are multiplied by
+  uint32_t rows;        // a multiple of 8
+  uint32_t k_tiles;
+};
+
+inline constexpr uint32_t kTileK = 64;
+inline constexpr uint32_t kTileRowBytes = 2 * kTileK;
+/// Weights are multiplied by this before they become f16, so that small ones do not become subnormal.
+inline constexpr float kWeightUnit = 16.0f;
+
+/// Rows of one expert that are multiplied together: `rows` rows of PackedX from `first` on.
+struct RoutedTile {
+  uint32_t expert, first, rows;
+};
+
+/// Slots (token, choice) in the order of their experts. Each expert's rows begin at a multiple of 8.
+struct Routing {
+  uint32_t* row_of;   // [slots] row of PackedX; kNoRow where the id is out of range
+  uint32_t* slot_of;  // [rows]
+  RoutedTile* tiles;  // sorted by expert
+  uint32_t* n_tiles;
+};
+inline constexpr uint32_t kNoRow = ~0u;
+
+/// Hands out consecutive parts of memory, each at a multiple of 1024 bytes. With a null start it measures.
+class Carver {
+ public:
+  explicit Carver(uint8_t* start) : start_(start) {}
+  template <class T>
+  T* take(std::uint64_t n) {
+    T* const p = reinterpret_cast<T*>(start_ + used_);
+    used_ += (n * sizeof(T) + 1023) / 1024 * 1024;
+    return p;
+  }
+  std::uint64_t used() const { return used_; }
+
+ private:
+  uint8_t* start_;
+  std::uint64_t used_ = 0;
+};
+
+inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool full) {
+  PackedX x{};
+  x.rows = static_cast<std::uint32_t>((rows + 7) / 8 * 8);
+  x.k_tiles = k / kTileK + (k % kTileK != 0);
+  const std::uint64_t bytes = std::uint64_t{x.rows} * x.k_tiles * kTileRowBytes;
+  x.high = carver.take<uint8_t>(bytes);
+  if (full) x.low = carver.take<uint8_t>(bytes);
+  x.unit = carver.take<float>(x.rows);
+  return x;
+}
+
+/// At most this many tiles of `tile_rows` rows.
+inline std::uint64_t most_tiles(const MatmulIdArgs& a, std::uint32_t tile_rows) {
+  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
+  return slots / tile_rows + std::min<std::uint64_t>(a.n_experts, slots);
+}
+inline std::uint64_t most_rows(const MatmulIdArgs& a) {
+  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
+  return slots + 7 * std::min<std::uint64_t>(a.n_experts, slots);
+}
+
+inline Routing carve_routing(Carver& carver, const MatmulIdArgs& a, std::uint32_t tile_rows) {
+  return {carver.take<uint32_t>(std::uint64_t{a.n_tokens} * a.top_k), carver.take<uint32_t>(most_rows(a) + 8),
+          carver.take<RoutedTile>(most_tiles(a, tile_rows)), carver.take<uint32_t>(1)};
+}
+
+}  // namespace mlx_native::cuda

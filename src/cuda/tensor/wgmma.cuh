@@ -1,0 +1,159 @@
+// The instructions of Hopper's tensor cores and of its copies that complete on barriers in shared memory.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/tensor/mma.cuh"
+
+namespace mlx_native::cuda {
+
+/// A barrier in shared memory, whose phases end after `count` arrivals and all announced bytes.
+struct SharedBarrier {
+  uint64_t state;
+
+  __device__ void init(uint32_t count) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(this)), "r"(count) : "memory");
+  }
+  __device__ void arrive() {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(this)) : "memory");
+  }
+  __device__ void arrive_and_expect(uint32_t bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)), "r"(bytes)
+                 : "memory");
+  }
+  /// Until the phase of this parity has ended.
+  __device__ void await(uint32_t parity) {
+    uint32_t ended = 0;
+    while (!ended)
+      asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                   : "=r"(ended)
+                   : "r"(shared_address(this)), "r"(parity)
+                   : "memory");
+  }
+};
+
+/// Makes init() of barriers known to the copy engine.
+__device__ __forceinline__ void fence_barrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+/// Copies a multiple of 16 bytes; they count as arrived at `barrier` when they are there.
+__device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t bytes, SharedBarrier& barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(&barrier))
+               : "memory");
+}
+
+/// Named barriers of kThreads threads, whole warps: those that meet() wait for those that let_go() or meet().
+template <int kId, int kThreads>
+__device__ __forceinline__ void meet() {
+  asm volatile("bar.sync %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
+}
+template <int kId, int kThreads>
+__device__ __forceinline__ void let_go() {
+  asm volatile("bar.arrive %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
+}
+
+/// This thread's arrival at `barrier` once its copies so far are there.
+__device__ __forceinline__ void arrive_after_copies(SharedBarrier& barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
+
+/// Registers per thread of this warpgroup from now on. All of its warps do it.
+template <int kRegisters>
+__device__ __forceinline__ void release_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+/// What wgmma is told of an operand: rows of 128 bytes with the 128-byte swizzle, at a multiple of 1024 bytes. The next
+/// 16 columns of f16 are 2 further.
+__device__ __forceinline__ uint64_t operand(const void* rows) {
+  constexpr uint64_t kSwizzle128 = uint64_t(1) << 62, kEightRows = uint64_t(1024 / 16) << 32;
+  return kSwizzle128 | kEightRows | uint64_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4;
+}
+
+__device__ __forceinline__ void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kPending>
+__device__ __forceinline__ void wgmma_await() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+/// sums (64 x kColumns) += a (64 x 16) * b (kColumns x 16)^T. Warp w of the warpgroup holds rows 16 w to 16 w + 15 of a
+/// as mma_m16n8k16 does, and its lane 4 g + t of the sums, for columns 8 j + 2 t and the next one, rows 16 w + g (sums
+/// 4 j, 4 j + 1) and 16 w + g + 8. The registers of a and of the sums are in use until wgmma_await.
+template <int kColumns>
+struct Wgmma;
+
+#define MLXN_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define MLXN_8(i) MLXN_4(i), MLXN_4(i + 4)
+#define MLXN_WGMMA(columns, registers, a0, a1, a2, a3, b, ...)                                                        \
+  template <>                                                                                                         \
+  struct Wgmma<columns> {                                                                                             \
+    template <int kSums>                                                                                              \
+    static __device__ __forceinline__ void run(float (&d)[kSums], const uint32_t (&a)[4], uint64_t columns_of_b) {    \
+      asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.f16.f16 {" registers "}, {" a0 "," a1 "," a2 \
+                   "," a3 "}, " b ", 1, 1, 1, 0;"                                                                     \
+                   : __VA_ARGS__                                                                                      \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(columns_of_b));                                  \
+    }                                                                                                                 \
+  };
+// clang-format off
+#define MLXN_R8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define MLXN_D8 MLXN_8(0)
+MLXN_WGMMA(16, MLXN_R8, "%8", "%9", "%10", "%11", "%12", MLXN_D8)
+#define MLXN_R16 MLXN_R8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define MLXN_D16 MLXN_D8, MLXN_8(8)
+MLXN_WGMMA(32, MLXN_R16, "%16", "%17", "%18", "%19", "%20", MLXN_D16)
+#define MLXN_R24 MLXN_R16 ",%16,%17,%18,%19,%20,%21,%22,%23"
+#define MLXN_D24 MLXN_D16, MLXN_8(16)
+MLXN_WGMMA(48, MLXN_R24, "%24", "%25", "%26", "%27", "%28", MLXN_D24)
+#define MLXN_R32 MLXN_R24 ",%24,%25,%26,%27,%28,%29,%30,%31"
+#define MLXN_D32 MLXN_D24, MLXN_8(24)
+MLXN_WGMMA(64, MLXN_R32, "%32", "%33", "%34", "%35", "%36", MLXN_D32)
+#define MLXN_R40 MLXN_R32 ",%32,%33,%34,%35,%36,%37,%38,%39"
+#define MLXN_D40 MLXN_D32, MLXN_8(32)
+MLXN_WGMMA(80, MLXN_R40, "%40", "%41", "%42", "%43", "%44", MLXN_D40)
+#define MLXN_R48 MLXN_R40 ",%40,%41,%42,%43,%44,%45,%46,%47"
+#define MLXN_D48 MLXN_D40, MLXN_8(40)
+MLXN_WGMMA(96, MLXN_R48, "%48", "%49", "%50", "%51", "%52", MLXN_D48)
+#define MLXN_R56 MLXN_R48 ",%48,%49,%50,%51,%52,%53,%54,%55"
+#define MLXN_D56 MLXN_D48, MLXN_8(48)
+MLXN_WGMMA(112, MLXN_R56, "%56", "%57", "%58", "%59", "%60", MLXN_D56)
+#define MLXN_R64 MLXN_R56 ",%56,%57,%58,%59,%60,%61,%62,%63"
+#define MLXN_D64 MLXN_D56, MLXN_8(56)
+MLXN_WGMMA(128, MLXN_R64, "%64", "%65", "%66", "%67", "%68", MLXN_D64)
+#define MLXN_R72 MLXN_R64 ",%64,%65,%66,%67,%68,%69,%70,%71"
+#define MLXN_D72 MLXN_D64, MLXN_8(64)
+MLXN_WGMMA(144, MLXN_R72, "%72", "%73", "%74", "%75", "%76", MLXN_D72)
+#define MLXN_R80 MLXN_R72 ",%72,%73,%74,%75,%76,%77,%78,%79"
+#define MLXN_D80 MLXN_D72, MLXN_8(72)
+MLXN_WGMMA(160, MLXN_R80, "%80", "%81", "%82", "%83", "%84", MLXN_D80)
+#define MLXN_R88 MLXN_R80 ",%80,%81,%82,%83,%84,%85,%86,%87"
+#define MLXN_D88 MLXN_D80, MLXN_8(80)
+MLXN_WGMMA(176, MLXN_R88, "%88", "%89", "%90", "%91", "%92", MLXN_D88)
+#define MLXN_R96 MLXN_R88 ",%88,%89,%90,%91,%92,%93,%94,%95"
+#define MLXN_D96 MLXN_D88, MLXN_8(88)
+MLXN_WGMMA(192, MLXN_R96, "%96", "%97", "%98", "%99", "%100", MLXN_D96)
+#define MLXN_R104 MLXN_R96 ",%96,%97,%98,%99,%100,%101,%102,%103"
+#define MLXN_D104 MLXN_D96, MLXN_8(96)
+MLXN_WGMMA(208, MLXN_R104, "%104", "%105", "%106", "%107", "%108", MLXN_D104)
+#define MLXN_R112 MLXN_R104 ",%104,%105,%106,%107,%108,%109,%110,%111"
+#define MLXN_D112 MLXN_D104, MLXN_8(104)
+MLXN_WGMMA(224, MLXN_R112, "%112", "%113", "%114", "%115", "%116", MLXN_D112)
+#define MLXN_R120 MLXN_R112 ",%112,%113,%114,%115,%116,%117,%118,%119"
+#define MLXN_D120 MLXN_D112, MLXN_8(112)
+MLXN_WGMMA(240, MLXN_R120, "%120", "%121", "%122", "%123", "%124", MLXN_D120)
+#define MLXN_R128 MLXN_R120 ",%120,%121,%122,%123,%124,%125,%126,%127"
+#define MLXN_D128 MLXN_D120, MLXN_8(120)
+MLXN_WGMMA(256, MLXN_R128, "%128", "%129", "%130", "%131", "%132", MLXN_D128)
+// clang-format on
+#undef MLXN_WGMMA
+#undef MLXN_8
+#undef MLXN_4
+
+}  // namespace mlx_native::cuda

@@ -1,0 +1,91 @@
+// Included by the generated translation units alone.
+#pragma once
+
+#include "cuda/tensor/mat_mat_wgmma.cuh"
+#include "cuda/tensor/run_family.cuh"
+#include "cuda/tensor/start.cuh"
+
+namespace mlx_native::cuda {
+
+inline std::uint32_t multiprocessors(Launch& on) {
+  int device = 0, count = 0;
+  if (on.status == cudaSuccess) on.status = cudaGetDevice(&device);
+  if (on.status == cudaSuccess) on.status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
+  return static_cast<std::uint32_t>(count);
+}
+
+template <class Format, bool kFull, int kTokens>
+void start_wgmma(Launch& on, const MatMatProblem& p, std::uint64_t units) {
+  using Shape = WgmmaShape<Format, kFull, kTokens>;
+  const auto groups = static_cast<unsigned>(std::min<std::uint64_t>(units, multiprocessors(on)));
+  start(on, mat_mat_wgmma<Format, kFull, kTokens>, dim3(groups), dim3(Shape::kThreads), Shape::kSharedBytes, p);
+}
+
+/// Rows of x in a tile of a dense product: what costs less in all rounds of the multiprocessors. A tile of 256 rows
+/// takes 1.5 times as long as one of 128.
+inline std::uint32_t dense_tile(std::uint32_t m, std::uint32_t n, std::uint32_t sms, bool full) {
+  const auto rounds = [&](std::uint32_t rows) {
+    return (std::uint64_t{(n - 1) / 128 + 1} * ((m - 1) / rows + 1) - 1) / sms + 1;
+  };
+  return full || 2 * rounds(128) <= 3 * rounds(256) ? 128 : 256;
+}
+inline std::uint32_t routed_tile(const MatmulIdArgs& a, bool full) {
+  return full || std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{96} * a.n_experts ? 128 : 256;
+}
+
+template <class Format, bool kFull>
+void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint64_t units) {
+  if (tile == 128)
+    start_wgmma<Format, kFull, 128>(on, p, units);
+  else if constexpr (!kFull)
+    start_wgmma<Format, kFull, 256>(on, p, units);
+}
+
+inline bool at_16(const void* address, std::uint64_t stride) {
+  return (reinterpret_cast<std::uintptr_t>(address) | stride) % 16 == 0;
+}
+
+template <class Format, bool kFull>
+void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
+  constexpr bool kAligned = WgmmaShape<Format, kFull, 128>::kAligned;
+  if (kAligned && !at_16(a.weight, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
+  Carver carver(a.scratch);
+  const MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k,
+                        nullptr,  1};
+  pack(on, a.input, a.m, a.k, p.x);
+  const std::uint32_t tile = dense_tile(a.m, a.n, multiprocessors(on), kFull);
+  start_wgmma<Format, kFull>(on, p, tile, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
+}
+
+template <class Format, bool kFull>
+void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
+  constexpr bool kAligned = WgmmaShape<Format, kFull, 128>::kAligned;
+  if (kAligned && !at_16(a.weight, a.expert_stride)) return MmaMatMat<Format, kFull>::launch(on, a);
+  Carver carver(a.scratch);
+  const std::uint32_t tile = routed_tile(a, kFull);
+  MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
+  p.routing = carve_routing(carver, a, tile);
+  p.x = carve_x(carver, most_rows(a), a.k, kFull);
+  route(on, a, p.routing, tile);
+  pack_routed(on, a, p.routing, p.x);
+  start_wgmma<Format, kFull>(on, p, tile, most_tiles(a, tile) * ((a.n - 1) / 128 + 1));
+}
+
+template <class Format, bool kFull>
+void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
+  if (WgmmaShape<Format, kFull, 128>::kAligned && !at_16(a.weight, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
+  Carver carver(a.scratch);
+  MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
+  p.parts = parts(a);
+  p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);
+  pack(on, a.input, a.m, a.k, p.x);
+  start_wgmma<Format, kFull, kMostRows>(on, p, std::uint64_t{(a.n - 1) / 128 + 1} * p.parts);
+  add_parts(on, p);
+}
+
+}  // namespace mlx_native::cuda
+
+#define MLXN_INSTANCE(Format, full)                                                                \
+  template void run_tensor_family<WgmmaSplitMatMat<Format, full>, MatmulArgs>(const void*, void*); \
+  template void run_tensor_family<WgmmaMatMat<Format, full>, MatmulArgs>(const void*, void*);      \
+  template void run_tensor_family<WgmmaMatMat<Format, full>, MatmulIdArgs>(const void*, void*);
