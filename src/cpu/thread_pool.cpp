@@ -1,6 +1,11 @@
 #include "cpu/thread_pool.h"
 
-#include <algorithm>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <climits>
 #include <cstdlib>
 #include <new>
 
@@ -18,28 +23,45 @@ void pause() {
 
 }  // namespace
 
-void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old) {
-  constexpr int kPauses = 32, kYields = 4000;  // below a microsecond, and about a millisecond
-  const auto changed = [&] { return value.load(std::memory_order_acquire) != old; };
+void Signal::wait_while(std::uint32_t old) {
+  // Pauses below a microsecond, and yields about a millisecond, of free cores. A yield that takes longer than kFree
+  // gave the core away, and it may be for a slice of 4 ms: the next waits rather sleep, since who wakes goes first.
+  constexpr int kPauses = 32, kYields = 4000, kSleeps = 200;
+  constexpr auto kFree = std::chrono::microseconds(50);
+  static thread_local int sleeps = 0;
+  const auto changed = [&] { return value_.load(std::memory_order_acquire) != old; };
   for (int i = 0; i < kPauses; ++i) {
     if (changed()) return;
     pause();
   }
-  for (int i = 0; i < kYields; ++i) {
+  if (sleeps > 0) --sleeps;
+  auto before = std::chrono::steady_clock::now();
+  for (int i = 0; i < kYields && sleeps == 0; ++i) {
     if (changed()) return;
     std::this_thread::yield();
+    const auto now = std::chrono::steady_clock::now();
+    if (now - before > kFree) sleeps = kSleeps;
+    before = now;
   }
-  while (!changed()) value.wait(old, std::memory_order_acquire);
+  sleepers_.fetch_add(1, std::memory_order_seq_cst);
+  while (value_.load(std::memory_order_seq_cst) == old)
+    ::syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
+  sleepers_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Signal::next() {
+  value_.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers_.load(std::memory_order_seq_cst) != 0)
+    ::syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
 void TeamState::barrier() {
-  const std::uint32_t phase = phase_.load(std::memory_order_acquire);
+  const std::uint32_t phase = phase_.load();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
-    phase_.notify_all();
+    phase_.next();
   } else {
-    wait_while(phase_, phase);
+    phase_.wait_while(phase);
   }
 }
 
@@ -84,29 +106,28 @@ ThreadPool::~ThreadPool() { stop(); }
 
 void ThreadPool::stop() {
   stopping_.store(true, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  generation_.next();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void ThreadPool::run(const std::function<void(Team&)>& body) {
   const std::lock_guard lock(turn_);
   body_ = &body;
+  const std::uint32_t runs = done_.load();
   running_.store(count_ - 1, std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  generation_.next();
   body(first_);
-  for (std::uint32_t left; (left = running_.load(std::memory_order_acquire)) != 0;) wait_while(running_, left);
+  if (count_ > 1) done_.wait_while(runs);
 }
 
 void ThreadPool::work(std::uint32_t index) {
   Team team(state_, index, count_);
   for (std::uint32_t seen = 0;;) {
-    wait_while(generation_, seen);
+    generation_.wait_while(seen);
     ++seen;
     if (stopping_.load(std::memory_order_relaxed)) return;
     (*body_)(team);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_all();
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.next();
   }
 }
 

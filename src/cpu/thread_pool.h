@@ -13,10 +13,22 @@
 
 namespace mlx_native::cpu {
 
-/// Returns when `value` is not `old`. It spins for a moment, as that is the cheapest where the others run; then it
-/// offers the core to whoever else wants one, which costs next to nothing where nobody does and keeps two threads on
-/// one core from waiting for each other; in the end it sleeps.
-void wait_while(const std::atomic<std::uint32_t>& value, std::uint32_t old);
+/// A number that grows, for which others wait.
+class Signal {
+ public:
+  std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
+  /// Wakes who waits. What the caller did before is seen by whoever sees the new number.
+  void next();
+  /// Returns when the number is not `old`. It spins for a moment, as that is the cheapest where the others run; then it
+  /// offers the core to whoever else wants one, which costs next to nothing where nobody does; in the end, or where
+  /// other programs take the core for long, it sleeps.
+  void wait_while(std::uint32_t old);
+
+ private:
+  static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t), "a futex");
+  std::atomic<std::uint32_t> value_{0};
+  std::atomic<std::uint32_t> sleepers_{0};
+};
 
 /// What the workers of one pool share.
 class TeamState {
@@ -34,7 +46,7 @@ class TeamState {
   const std::uint32_t count_;
   std::unique_ptr<std::byte[], Free> local_;  ///< untouched here: a worker's part comes to its own NUMA node
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
-  alignas(64) std::atomic<std::uint32_t> phase_{0};
+  alignas(64) Signal phase_;
   /// Of a loop in progress: its number in the high half, the next piece in the low one. Without a barrier between them
   /// workers can be in different loops; whoever is ahead has seen the end of those behind, so a counter that tells of a
   /// later loop says that this one is over.
@@ -62,8 +74,9 @@ class ThreadPool {
   std::mutex turn_;
   const std::function<void(Team&)>* body_ = nullptr;
   std::atomic<bool> stopping_{false};
-  alignas(64) std::atomic<std::uint32_t> generation_{0};
+  alignas(64) Signal generation_;
   alignas(64) std::atomic<std::uint32_t> running_{0};
+  alignas(64) Signal done_;  ///< runs
   std::vector<std::thread> threads_;
 };
 
