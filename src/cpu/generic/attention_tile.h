@@ -203,7 +203,8 @@ class AttentionTile {
           for (int i = 0; i < m.value; ++i)
             for (int n = 0; n < N; ++n) store(scores() + (key + i) * kWidth + n * kLanes, c[i][n]);
         });
-    alignas(64) float factor[kWidth];
+    // A tile of more rows than the panel is wide is never taken, but g++ compiles it, and minds.
+    alignas(64) float factor[kWidth < kTileRows ? kTileRows : kWidth];
     weigh<N>(sight, max() + row, sum() + row, factor);
     const uint64_t end = count_ - row < kWidth ? count_ - row : kWidth;
     in_tiles(
