@@ -3,6 +3,9 @@
 
 #include "args/embedding.h"
 #include "cpu/simd/simd.h"
+#if defined(MLXN_BYTES_HEADER)
+#include MLXN_BYTES_HEADER
+#endif
 #include "cpu/team.h"
 #include "formats/format.h"
 
@@ -25,7 +28,16 @@ struct Affines {
   alignas(32) float scale[kGroups], offset[kGroups];
 
   K_FN explicit Affines(const typename Format::Block& block) {
-    if constexpr (HasGroupBytes<Format>) {
+#if MLXN_HAS_SCALE_MIN6
+    if constexpr (requires { Format::scales(block); }) {
+      Oct scales, offsets;
+      scale_min6(reinterpret_cast<const uint8_t*>(&block), scales, offsets);
+      store_oct(scale, scales);
+      store_oct(offset, offsets);
+      return;
+    } else
+#endif
+        if constexpr (HasGroupBytes<Format>) {
       const GroupBytes<kGroups> bytes = Format::group_bytes(ScalarReader<Format::kAlign>{}, block);
       MLXN_UNROLL
       for (int i = 0; i < kGroups; i += 8) {

@@ -172,6 +172,17 @@ struct WordDot {
                         Format::codes(PairReader{}, *block, 4 * vector + 2));
   }
 
+  /// What was stored in eights is read in eights: a longer load would wait for the stores.
+  static K_FN Groups groups_at(const float* p) {
+    if constexpr (kGroups == 16) {
+      return __builtin_shufflevector(load_oct(p), load_oct(p + 8), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+                                     15);
+    } else {
+      Groups v;
+      __builtin_memcpy(&v, p, sizeof v);
+      return v;
+    }
+  }
   struct GroupFactors {
     Groups scale, rest;
   };
@@ -182,8 +193,8 @@ struct WordDot {
       f.rest = f.scale * -float(Format::kBias);
     } else {
       const Factors<Format> both(*block);
-      __builtin_memcpy(&f.scale, both.scale, sizeof f.scale);
-      __builtin_memcpy(&f.rest, both.rest, sizeof f.rest);
+      f.scale = groups_at(both.scale);
+      f.rest = groups_at(both.rest);
     }
     return f;
   }

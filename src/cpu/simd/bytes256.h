@@ -68,4 +68,22 @@ K_FN UIntVec join_pairs(Bytes32 low, Bytes32 high) {
 }
 #endif
 
+#define MLXN_HAS_SCALE_MIN6 1
+/// The eight scales and offsets of the ScaleMin6 at `block` (formats/scale_min6.h), bit for bit, in half the
+/// instructions of its words one by one.
+K_FN void scale_min6(const uint8_t* block, Oct& scales, Oct& offsets) {
+  const __m128i header = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));  // words d and dmin, a, b, c
+  constexpr int kLow = 0x0f0f0f0f, kSix = 0x3f3f3f3f, kTop = 0x30303030;
+  const __m128i acbc = _mm_shuffle_epi32(header, _MM_SHUFFLE(3, 2, 3, 1));
+  const __m128i low =
+      _mm_and_si128(_mm_srlv_epi32(acbc, _mm_setr_epi32(0, 0, 0, 4)), _mm_setr_epi32(kSix, kLow, kSix, kLow));
+  const __m128i aabb = _mm_shuffle_epi32(header, _MM_SHUFFLE(2, 2, 1, 1));
+  const __m128i top = _mm_and_si128(_mm_srli_epi32(aabb, 2), _mm_setr_epi32(0, kTop, 0, kTop));
+  const __m128i bytes = _mm_or_si128(low, top);  // eight scales, eight mins
+  const __m128 factors = _mm_cvtph_ps(header);
+  scales = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), _mm256_broadcastss_ps(factors));
+  offsets = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(bytes, bytes))),
+                          -_mm256_broadcastss_ps(_mm_movehdup_ps(factors)));
+}
+
 }  // namespace mlx_native::cpu::MLXN_ISA
