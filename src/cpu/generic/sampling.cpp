@@ -140,13 +140,21 @@ struct Sampling {
     }
   }
 
-  /// Calls visit(candidate) for those of a bin, in order of their numbers.
+  /// Calls visit(candidate) for those of a chunk that are in a bin, in order of their numbers.
   template <class Visit>
-  void for_each_in(uint32_t which, const Visit& visit) const {
-    for (uint64_t c = 0; c < chunks; ++c) {
-      if (chunk[c].counts[which] == 0) continue;
-      for (uint64_t i = tokens(c).begin; i < tokens(c).end; ++i)
-        if (weights[i] != 0 && bin(weights[i]) == which) visit(uint32_t(i));
+  K_FN void for_each_in(uint64_t c, uint32_t which, const Visit& visit) const {
+    if (chunk[c].counts[which] == 0) return;
+    const Range range = tokens(c);
+    for (uint64_t i = range.begin; i < range.end; i += kLanes) {
+      UIntVec w;
+      __builtin_memcpy(&w, weights + i, sizeof w);
+      const IntVec hit = (float_as_bits(__builtin_convertvector(w, Vec)) >> 20) == int32_t(which + (127u << 3));
+      uint64_t pairs[kLanes / 2], any = 0;
+      __builtin_memcpy(pairs, &hit, sizeof hit);
+      for (const uint64_t pair : pairs) any |= pair;
+      if (any == 0) continue;
+      for (uint64_t at = i; at < i + kLanes && at < range.end; ++at)
+        if (weights[at] != 0 && bin(weights[at]) == which) visit(uint32_t(at));
     }
   }
 
@@ -181,7 +189,7 @@ struct Sampling {
         continue;
       }
       uint64_t size = 0;
-      for_each_in(b, [&](uint32_t i) { heap[size++] = i; });
+      for (uint64_t c = 0; c < chunks; ++c) for_each_in(c, b, [&](uint32_t i) { heap[size++] = i; });
       for (uint64_t at = size / 2; at-- > 0;) sift_down(size, at);
       for (;;) {
         const uint32_t taken = heap[0];
@@ -218,10 +226,14 @@ struct Sampling {
   uint64_t kept(const Border& border, uint64_t c) const {
     uint64_t sum = 0;
     for (uint32_t b = kBins; --b > border.bin;) sum += chunk[c].weights[b];
-    if (chunk[c].counts[border.bin])
-      for (uint64_t i = tokens(c).begin; i < tokens(c).end; ++i)
-        if (weights[i] != 0 && bin(weights[i]) == border.bin && keeps(border, uint32_t(i))) sum += weights[i];
+    for_each_in(c, border.bin, [&](uint32_t i) { sum += keeps(border, i) ? weights[i] : 0; });
     return sum;
+  }
+
+  uint32_t first_of(float logit) const {
+    uint64_t c = 0;
+    while (chunk[c].largest != logit) ++c;
+    return uint32_t(tokens(c).begin + first_equal(logits + tokens(c).begin, logit));
   }
 
   uint32_t draw() const {
@@ -253,7 +265,7 @@ void sample(const SampleArgs& a, Team& team) {
     *a.token = ~0u;
     return;
   }
-  *a.token = a.scale == 0 ? uint32_t(first_equal(s.logits, top)) : s.draw();
+  *a.token = a.scale == 0 ? s.first_of(top) : s.draw();
 }
 
 }  // namespace
