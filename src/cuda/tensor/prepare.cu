@@ -107,7 +107,8 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(const PackArgs a) {
     __syncthreads();
 #pragma unroll
     for (const float other : largest) most = fmaxf(most, other);
-    // Beyond 2^100 and 2^-100 nothing is gained, and the reciprocal stays normal. Infinity and NaN go through as they are.
+    // Beyond 2^100 and 2^-100 nothing is gained, and the reciprocal stays normal. Infinity and NaN go through as they
+    // are.
     const int exponent = min(max(int(__float_as_uint(most) >> 23) - 127, -100), 100);
     const float factor = __uint_as_float(uint32_t(127 + 12 - exponent) << 23);
     const float unit = __uint_as_float(uint32_t(127 - 12 + exponent) << 23) / kWeightUnit;
