@@ -17,6 +17,7 @@ struct BytePanel {
                                          : Planes == 2 ? Precision::Half
                                                        : Precision::Full;
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;
+  static constexpr int kLeastRows = 2;  // below it another way is faster
   static constexpr int kLength = 512;
   static constexpr std::size_t kBytes = kLength / Format::kGroup * sizeof(typename Tile::Weights);
 

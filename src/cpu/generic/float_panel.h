@@ -13,6 +13,7 @@ struct FloatPanel {
   static constexpr Precision kAccuracy = Precision::Full;
   static constexpr int kVectors = FloatTile::kVectors, kColumns = FloatTile::kColumns;
   static constexpr int kTileRows = FloatTile::kTileRows;
+  static constexpr int kLeastRows = 4;  // below it another way is faster
   static constexpr int kLength = 256;
   static constexpr std::size_t kBytes = kLength * sizeof(FloatTile::Weights);
 
@@ -25,8 +26,11 @@ struct FloatPanel {
     const auto* const from = blocks_of<Format>(rows);
     auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
     if constexpr (Format::kPlain) {
-      for (int i = 0; i * 64 < length * int(sizeof(Block)); ++i) prefetch_columns<64>(rows + ahead, stride, i);
-      decode_plain(from, stride, length, to, v);
+      constexpr int kOfLine = 64 / sizeof(Block);
+      for (int i = 0; i < length; i += kOfLine) {
+        prefetch_columns<64>(rows + ahead, stride, i / kOfLine);
+        decode_plain(from + i, stride, length - i < kOfLine ? length - i : kOfLine, to + i, v);
+      }
     } else {
       for (int b = 0; b < length / Format::kValues; ++b) {
         prefetch_columns<sizeof(Block)>(rows + ahead, stride, b);

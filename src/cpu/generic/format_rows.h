@@ -67,15 +67,18 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
     sink.add(sink.to,
              {op, ggml_name<Format>(), kTypeOf<Format>, run, scratch_bytes, variant, supports, Way::kAccuracy});
   };
-  const auto several = [](const void* args) { return static_cast<const MatmulArgs*>(args)->m > 1; };
-  const auto several_tokens = [](const void* args) { return static_cast<const MatmulIdArgs*>(args)->n_tokens > 1; };
+  const auto enough = [](const void* args) { return static_cast<const MatmulArgs*>(args)->m >= Way::kLeastRows; };
+  const auto enough_of_each = [](const void* args) {
+    const auto& a = *static_cast<const MatmulIdArgs*>(args);
+    return uint64_t{a.n_tokens} * a.top_k >= uint64_t{Way::kLeastRows} * a.n_experts;
+  };
   constexpr auto kRun = entry<MatmulArgs, mat_mat<Format, Way>>;
   constexpr auto kRunId = entry<MatmulIdArgs, mat_mat_id<Format, Way>>;
   constexpr auto kScratch = scratch<MatmulArgs, mat_mat_scratch<Format, Way>>;
   constexpr auto kScratchId = scratch<MatmulIdArgs, mat_mat_id_scratch<Format, Way>>;
-  add(Op::MatVec, kRun, kScratch, several);
+  add(Op::MatVec, kRun, kScratch, enough);
   add(Op::MatMat, kRun, kScratch, nullptr);
-  add(Op::MatVecId, kRunId, kScratchId, several_tokens);
+  add(Op::MatVecId, kRunId, kScratchId, enough_of_each);
   add(Op::MatMatId, kRunId, kScratchId, nullptr);
 }
 
