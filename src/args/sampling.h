@@ -11,6 +11,7 @@ struct ArgmaxArgs {
   const K_GLOBAL float* input;
   K_GLOBAL uint32_t* index;
   K_GLOBAL uint32_t* fault;
+  K_GLOBAL uint8_t* scratch;  // as many bytes as the kernel asked for
   uint32_t rows, cols;
 };
 

@@ -15,8 +15,10 @@ Result<std::shared_ptr<detail::Device>> CudaDevice::create(const DeviceOptions& 
   cudaDeviceProp properties{};
   MLXN_TRY(check(cudaGetDeviceProperties(&properties, index), "asking a CUDA device for its properties",
                  ErrorKind::DeviceNotFound));
-  auto device = std::make_shared<CudaDevice>(
-      properties.name, index, static_cast<std::uint32_t>(properties.multiProcessorCount), properties.totalGlobalMem);
+  const Machine machine{.multiprocessors = static_cast<std::uint32_t>(properties.multiProcessorCount),
+                        .shared_bytes = properties.sharedMemPerBlockOptin,
+                        .hopper = properties.major >= 9};
+  auto device = std::make_shared<CudaDevice>(properties.name, index, machine, properties.totalGlobalMem);
   if (auto used = device->use(); !used) return error(ErrorKind::DeviceNotFound, "{}", used.error().message);
   MLXN_TRY(check(cudaStreamCreateWithFlags(&device->transfer_, cudaStreamNonBlocking), "creation of a stream",
                  ErrorKind::DeviceNotFound));

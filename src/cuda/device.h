@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "cuda/launch.h"
 #include "runtime/device_base.h"
 
 namespace mlx_native::cuda {
@@ -13,11 +14,11 @@ namespace mlx_native::cuda {
 class CudaDevice final : public detail::Device {
  public:
   static Result<std::shared_ptr<detail::Device>> create(const DeviceOptions& options);
-  CudaDevice(std::string name, int index, std::uint32_t multiprocessors, std::size_t memory)
-      : Device(Backend::Cuda, std::move(name)), index_(index), multiprocessors_(multiprocessors), memory_(memory) {}
+  CudaDevice(std::string name, int index, const Machine& machine, std::size_t memory)
+      : Device(Backend::Cuda, std::move(name)), index_(index), machine_(machine), memory_(memory) {}
   ~CudaDevice() override;
 
-  std::uint32_t parallelism() const override { return multiprocessors_; }
+  std::uint32_t parallelism() const override { return machine_.multiprocessors; }
   std::size_t total_memory() const override { return memory_; }
   std::size_t free_memory() const override;
   Result<std::shared_ptr<detail::Storage>> allocate(std::size_t bytes) override;
@@ -25,6 +26,7 @@ class CudaDevice final : public detail::Device {
                                                        std::shared_ptr<const void> owner) override;
   Result<std::unique_ptr<detail::Queue>> create_queue() override;
 
+  const Machine& machine() const { return machine_; }
   /// Makes this the current device of the calling thread, as every CUDA call needs.
   Result<void> use() const;
   /// For copies that the host waits for.
@@ -37,7 +39,7 @@ class CudaDevice final : public detail::Device {
 
  private:
   int index_;
-  std::uint32_t multiprocessors_;
+  Machine machine_;
   std::size_t memory_;
   cudaStream_t transfer_ = nullptr;
   std::mutex submitting_, streams_mutex_;

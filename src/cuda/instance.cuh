@@ -2,24 +2,23 @@
 #pragma once
 
 #include "cuda/launch.h"
+#include "cuda/order.cuh"
 #include "cuda/thread.cuh"
-#include "gpu/launch/families.h"
 
 namespace mlx_native::cuda {
 
 template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads) common_kernel(const __grid_constant__ typename Kernel::Args args) {
   extern __shared__ __align__(16) float scratch[];
+  allow_next();
+  await_previous();
   Kernel::run(Thread{}, args, scratch);
 }
 
 template <class Kernel>
 void Launch::run(std::uint32_t groups, const typename Kernel::Args& args) {
-  if (status != cudaSuccess) return;
-  static_assert(Kernel::kScratchBytes <= 48 << 10, "more must be asked for by cudaFuncSetAttribute");
-  const void* const kernel = reinterpret_cast<const void*>(&common_kernel<Kernel>);
-  void* pointers[] = {const_cast<typename Kernel::Args*>(&args)};
-  status = cudaLaunchKernel(kernel, dim3(groups), dim3(Kernel::kThreads), pointers, Kernel::kScratchBytes, stream);
+  start(reinterpret_cast<const void*>(&common_kernel<Kernel>), {groups, Kernel::kThreads, Kernel::kScratchBytes}, &args,
+        true);
 }
 
 template <class Family>

@@ -5,6 +5,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/tensor/families.h"
+#include "cuda/vec/families.h"
 #include "gpu/launch/rows.h"
 
 namespace mlx_native::cuda {
@@ -19,7 +20,8 @@ struct Entries {
 }  // namespace
 
 std::vector<detail::Kernel> kernels() {
-  std::vector<detail::Kernel> all = gpu::rows<Entries>(Backend::Cuda, "cuda.simt");
+  std::vector<detail::Kernel> all = vec_kernels();
+  std::ranges::move(gpu::rows<Entries>(Backend::Cuda, "cuda.simt"), std::back_inserter(all));
   std::ranges::move(tensor_kernels(), std::back_inserter(all));
   return all;
 }

@@ -3,15 +3,42 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 
 namespace mlx_native::cuda {
+
+/// What launches depend on.
+struct Machine {
+  std::uint32_t multiprocessors = 0;
+  std::size_t shared_bytes = 0;  // that a group can have
+  bool hopper = false;           // clusters, and launches that overlap
+};
+
+/// A grid of groups, by clusters.
+struct Grid {
+  std::uint32_t groups, threads;
+  std::size_t shared_bytes = 0;
+  std::uint32_t cluster = 1;
+};
 
 /// What a KernelEntry of this backend is called with: the stream to launch on, and the first failure.
 struct Launch {
   cudaStream_t stream = nullptr;
+  Machine machine;
+  /// Whether a command before, of those that are launched together, writes what lies there. Null: none.
+  std::function<bool(const void*)> is_new = nullptr;
+  /// Whether a kernel that calls await_previous() (cuda/order.cuh) may start before the end of the one before it.
+  bool may_overlap = false;
+  /// Arguments of the commands that follow, as long as they are by the same kernel and need nothing of each other.
+  std::span<const void* const> followers = {};
+  std::size_t taken = 0;  ///< of them; set by a kernel that did their work too
   cudaError_t status = cudaSuccess;
 
+  /// Launches `kernel`, whose one parameter is at `args`. overlap: it calls await_previous().
+  void start(const void* kernel, const Grid& grid, const void* args, bool overlap);
   /// Defined in instance.cuh, where device code is compiled.
   template <class Kernel>
   void run(std::uint32_t groups, const typename Kernel::Args& args);

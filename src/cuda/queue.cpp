@@ -1,7 +1,10 @@
 #include "cuda/queue.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
+#include <vector>
 
 #include "cuda/check.h"
 #include "cuda/launch.h"
@@ -13,19 +16,45 @@ using namespace detail;
 
 namespace {
 
-Result<void> launch_all(cudaStream_t stream, std::span<const Command> commands) {
-  for (const Command& command : commands) {
-    const Kernel& kernel = *command.kernel;
+/// Whether one of `storages` holds the address.
+bool any_holds(const std::set<Storage*>& storages, const void* address) {
+  const auto* const p = static_cast<const std::byte*>(address);
+  return std::ranges::any_of(storages, [&](Storage* storage) {
+    const std::byte* const begin = storage->device_address();
+    return p >= begin && p < begin + storage->size();
+  });
+}
+
+Result<void> launch_all(const Machine& machine, cudaStream_t stream, std::span<const Command> commands) {
+  std::set<Storage*> written;
+  std::vector<const void*> followers;
+  for (std::size_t i = 0; i < commands.size();) {
+    const Kernel& kernel = *commands[i].kernel;
+    std::size_t done = 1;
     cudaError_t status = cudaSuccess;
     if (kernel.entry) {
-      Launch launch{stream};
-      kernel.entry(command.args.data(), &launch);
+      followers.clear();
+      for (std::size_t j = i + 1; j < commands.size() && commands[j].kernel.get() == &kernel && !commands[j].barrier;
+           ++j)
+        followers.push_back(commands[j].args.data());
+      Launch launch{.stream = stream,
+                    .machine = machine,
+                    .is_new = [&](const void* address) { return any_holds(written, address); },
+                    // The first comes after all that was submitted before, so that the others do too.
+                    .may_overlap = machine.hopper && i > 0,
+                    .followers = followers};
+      kernel.entry(commands[i].args.data(), &launch);
       status = launch.status;
+      done += launch.taken;
     } else {
-      kernel.user({.stream = stream}, std::span(command.args).first(command.args_size));
+      kernel.user({.stream = stream}, std::span(commands[i].args).first(commands[i].args_size));
       status = cudaGetLastError();
     }
     if (status != cudaSuccess) return check(status, fmt::format("launch of {}", kernel.name));
+    for (const Command& command : commands.subspan(i, done))
+      for (const Use& use : command.uses)
+        if (use.write) written.insert(use.storage.get());
+    i += done;
   }
   return {};
 }
@@ -79,8 +108,8 @@ CudaQueue::~CudaQueue() {
 
 Result<void> CudaQueue::submit(std::span<const Command> commands) {
   if (failure_) return {};
-  auto submitted =
-      submit_ordered(device_, stream_, storages_of(commands), [&] { return launch_all(stream_, commands); });
+  auto submitted = submit_ordered(device_, stream_, storages_of(commands),
+                                  [&] { return launch_all(device_.machine(), stream_, commands); });
   if (!submitted) failure_ = std::move(submitted).error();
   return {};
 }
@@ -95,7 +124,7 @@ Result<void> CudaQueue::wait() {
 Result<std::unique_ptr<Replay>> CudaQueue::prepare(std::span<const Command> commands) {
   MLXN_TRY(device_.use());
   MLXN_TRY(check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture of a graph"));
-  auto launched = launch_all(stream_, commands);
+  auto launched = launch_all(device_.machine(), stream_, commands);
   cudaGraph_t graph = nullptr;
   const auto captured = check(cudaStreamEndCapture(stream_, &graph), "capture of a graph");
   const std::unique_ptr<CUgraph_st, void (*)(cudaGraph_t)> owner(graph,

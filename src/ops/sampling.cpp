@@ -38,7 +38,7 @@ Result<void> argmax(CommandEncoder& encoder, const KernelRegistry& registry, con
   call.extents({{"rows", rows}, {"cols", cols}});
   const auto* const x = call.read<float>("input", input, {rows, cols});
   auto* const y = call.write<std::uint32_t>("index", index, {rows});
-  return call.encode(ops::Op::Argmax, ArgmaxArgs{x, y, nullptr, rows, cols},
+  return call.encode(ops::Op::Argmax, ArgmaxArgs{x, y, nullptr, nullptr, rows, cols},
                      [](std::uint32_t row) { return fmt::format("argmax: row {} holds a NaN", row); });
 }
 

@@ -51,7 +51,10 @@ Result<void> Commands::add(std::shared_ptr<const Kernel> kernel, std::span<const
 Result<std::uint32_t*> Commands::fault_word(std::vector<Use>& uses,
                                             std::function<std::string(std::uint32_t)> describe) {
   if (!fault_words_) {
-    MLXN_ASSIGN(fault_words_, device_->allocate(kFaultWords * sizeof(std::uint32_t)));
+    MLXN_ASSIGN(auto words, device_->scratch_pool().take(*device_, kFaultWords * sizeof(std::uint32_t)));
+    MLXN_ASSIGN(std::byte* const host, words->host(true));
+    std::fill_n(host, words->size(), std::byte{0});
+    fault_words_ = std::move(words);
   }
   if (faults_.size() == kFaultWords)
     return invalid("more than {} commands that can fault in one encoder: wait for it now and then", kFaultWords);

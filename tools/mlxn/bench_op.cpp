@@ -11,6 +11,7 @@
 #include "bench.h"
 #include "command.h"
 #include "mlx_native/command_encoder.h"
+#include "mlx_native/graph.h"
 #include "mlx_native/ops/matmul.h"
 #include "mlx_native/quantize.h"
 #include "output.h"
@@ -160,16 +161,22 @@ Measurement measure(const MlxDevice& device, const KernelRegistry& registry, con
                                                .precision = problem.precision}));
   };
   std::string kernel;
+  // On a GPU as a graph, as models run them.
   const auto run = [&](std::uint32_t products) {
-    auto encoder = must(device.command_encoder());
-    for (std::uint32_t i = 0; i < products; ++i) record(encoder);
-    const auto start = std::chrono::steady_clock::now();
-    must(encoder.commit_and_wait());
-    const std::chrono::duration<double, std::micro> time = std::chrono::steady_clock::now() - start;
-    auto kernels = encoder.dispatched_kernels();
+    auto session = must(mlx_native::GraphExecutor(device).begin());
+    for (std::uint32_t i = 0; i < products; ++i) record(session.encoder());
+    auto kernels = session.encoder().dispatched_kernels();
     kernels.resize(kernels.size() / products);
     kernel = fmt::format("{}", fmt::join(kernels, " + "));
-    return time.count() / products;
+    const auto timed = [](const auto& work) {
+      const auto start = std::chrono::steady_clock::now();
+      must(work());
+      return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+    };
+    if (device.backend() == mlx_native::Backend::Cpu) return timed([&] { return session.finish(); }) / products;
+    auto graph = must(session.record());
+    must(graph.replay());
+    return timed([&] { return graph.replay(); }) / products;
   };
   run(1);
   // As many products at once as hide the cost of a commit.

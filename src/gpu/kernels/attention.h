@@ -22,6 +22,7 @@ struct AttentionProblem {
 struct AttentionShape {
   K_STATIC int kThreads = 128;
   K_STATIC uint32_t kStep = 32;
+  K_STATIC int kMostSplits = 64;  // two states a lane
 };
 
 template <int kPack, int kChunks>
@@ -84,7 +85,7 @@ K_FN void attend(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
   using Share = LaneValues<kPack, kChunks>;
   constexpr int kShare = kPack * kChunks;
   constexpr uint32_t kStep = AttentionShape::kStep, kSlice = 32 * kShare;  // kSlice: values of V that a simdgroup sums
-  constexpr uint32_t kAhead = kShare > 8 ? 2 : 4;                          // keys whose loads are in flight together
+  constexpr uint32_t kAhead = kShare > 8 ? 2 : kShare > 4 ? 4 : 16;        // keys whose loads are in flight together
   K_CONST const AttentionArgs& a = p.attention;
   const uint64_t group = a.n_heads / a.n_kv_heads, rows = a.n_tokens * group, tiles = (rows - 1) / kRows + 1;
   const uint32_t slices = (a.head_dim - 1) / kSlice + 1;
@@ -211,30 +212,43 @@ K_FN void attend(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
   }
 }
 
-/// A group per row: the splits' sums, brought to one maximum and added in order.
+/// A group per row: the splits' sums, brought to one maximum and added in order. Lanes share the splits' states, so
+/// that no load waits for another.
 template <class Thread>
 K_FN void attention_combine(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
+  constexpr int kShare = AttentionShape::kMostSplits / 32;
   K_CONST const AttentionArgs& a = p.attention;
   const uint64_t rows = uint64_t(a.n_tokens) * a.n_heads;
   const K_GLOBAL float* const partials = reinterpret_cast<const K_GLOBAL float*>(a.scratch);
   const K_GLOBAL float* const states = partials + p.splits * rows * a.head_dim;
   for (uint64_t row = t.group(); row < rows; row += t.groups()) {
-    float top = -infinity();
-    for (uint32_t s = 0; s < p.splits; ++s) {
-      const float split_max = states[2 * (s * rows + row)];
-      top = split_max > top ? split_max : top;
+    float largest[kShare], weight[kShare], top = -infinity(), weights = 0.0f;
+    K_UNROLL
+    for (int i = 0; i < kShare; ++i) {
+      const uint64_t s = 32 * uint64_t(i) + t.lane();
+      const bool is = s < p.splits;
+      largest[i] = is ? states[2 * (s * rows + row)] : -infinity();
+      weight[i] = is ? states[2 * (s * rows + row) + 1] : 0.0f;
+      top = largest[i] > top ? largest[i] : top;
     }
-    for (uint32_t i = t.thread_in_group(); i < a.head_dim; i += t.threads_in_group()) {
-      float sum = 0.0f, weights = 0.0f;
-      for (uint32_t s = 0; s < p.splits; ++s) {
-        const uint64_t partial = s * rows + row;
-        const float split_sum = states[2 * partial + 1];
-        if (split_sum == 0.0f) continue;
-        const float factor = exponential(states[2 * partial] - top);
-        weights = multiply_add(split_sum, factor, weights);
-        sum = multiply_add(partials[partial * a.head_dim + i], factor, sum);
+    top = t.simd_max(top);
+    K_UNROLL
+    for (int i = 0; i < kShare; ++i) {
+      largest[i] = weight[i] == 0.0f ? 0.0f : exponential(largest[i] - top);  // from here on the split's factor
+      weights += t.simd_sum(weight[i] * largest[i]);
+    }
+    for (uint32_t first = t.simdgroup() * 32; first < a.head_dim; first += t.simdgroups() * 32) {
+      const uint32_t i = first + t.lane() < a.head_dim ? first + t.lane() : first;
+      float sum = 0.0f;
+      K_UNROLL
+      for (int j = 0; j < kShare; ++j) {
+        for (uint32_t s = 32 * uint32_t(j); s < p.splits && s < 32 * uint32_t(j) + 32; ++s) {
+          const float factor = t.simd_broadcast(largest[j], s % 32);
+          const float value = partials[(s * rows + row) * a.head_dim + i];
+          sum = factor == 0.0f ? sum : multiply_add(value, factor, sum);
+        }
       }
-      a.output[row * a.head_dim + i] = weights == 0.0f ? 0.0f : sum / weights;
+      if (first + t.lane() < a.head_dim) a.output[row * a.head_dim + i] = weights == 0.0f ? 0.0f : sum / weights;
     }
   }
 }

@@ -10,14 +10,23 @@ K_FN void rms_norm(Thread t, K_CONST const RmsNormArgs& a, K_SHARED float* scrat
   const uint32_t lanes = kGroupPerRow ? t.threads_in_group() : 32;
   const uint32_t lane = kGroupPerRow ? t.thread_in_group() : t.lane();
   const uint32_t rows_per_group = kGroupPerRow ? 1 : t.simdgroups();
+  constexpr uint32_t kKept = 16;  // values and weights of a thread that are read once, all at the same time
   for (uint64_t base = uint64_t(t.group()) * rows_per_group; base < a.rows;
        base += uint64_t(t.groups()) * rows_per_group) {
     const uint64_t row = kGroupPerRow ? base : base + t.simdgroup();
     if (row >= a.rows) continue;
     const K_GLOBAL float* const x = a.input + row * a.dim;
     K_GLOBAL float* const y = a.output + row * a.dim;
-    float sum = 0.0f;
-    for (uint32_t i = lane; i < a.dim; i += lanes) sum = multiply_add(x[i], x[i], sum);
+    float sum = 0.0f, kept[kKept], weight[kKept];
+    K_UNROLL
+    for (uint32_t j = 0; j < kKept; ++j) {
+      const uint32_t i = lane + j * lanes;
+      kept[j] = i < a.dim ? x[i] : 0.0f;
+      weight[j] = i < a.dim ? a.weight[i] : 0.0f;
+    }
+    K_UNROLL
+    for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(kept[j], kept[j], sum);
+    for (uint32_t i = lane + kKept * lanes; i < a.dim; i += lanes) sum = multiply_add(x[i], x[i], sum);
     sum = t.simd_sum(sum);
     if constexpr (kGroupPerRow) {
       if (t.lane() == 0) scratch[t.simdgroup()] = sum;
@@ -26,7 +35,12 @@ K_FN void rms_norm(Thread t, K_CONST const RmsNormArgs& a, K_SHARED float* scrat
       t.barrier();
     }
     const float r = 1.0f / square_root(sum / float(a.dim) + a.eps);
-    for (uint32_t i = lane; i < a.dim; i += lanes) y[i] = x[i] * r * a.weight[i];
+    K_UNROLL
+    for (uint32_t j = 0; j < kKept; ++j) {
+      const uint32_t i = lane + j * lanes;
+      if (i < a.dim) y[i] = kept[j] * r * weight[j];
+    }
+    for (uint32_t i = lane + kKept * lanes; i < a.dim; i += lanes) y[i] = x[i] * r * a.weight[i];
   }
 }
 

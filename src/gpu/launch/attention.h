@@ -70,7 +70,7 @@ struct Attention {
   // About what fills the largest GPU of today: 132 multiprocessors with 16 simdgroups each.
   static constexpr std::uint64_t kEnoughSimdgroups = 2048;
   // A split shall be worth its partial: at least this many keys, and no more splits than one thread adds up quickly.
-  static constexpr std::uint64_t kKeysPerSplit = 128, kMostSplits = 64;
+  static constexpr std::uint64_t kKeysPerSplit = 128, kMostSplits = AttentionShape::kMostSplits;
 
   static std::uint64_t row_tiles(const Args& a) {
     const std::uint64_t rows = std::uint64_t{a.n_tokens} * (a.n_heads / a.n_kv_heads);

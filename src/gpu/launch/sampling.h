@@ -7,12 +7,13 @@
 
 namespace mlx_native::gpu {
 
+template <bool kLast>
 struct ArgmaxKernel {
-  using Args = ArgmaxArgs;
+  using Args = ArgmaxStep;
   K_STATIC int kThreads = 1024, kScratchBytes = 2 * kThreads / 32 * 4;
   template <class Thread>
   static K_FN void run(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
-    argmax(t, a, scratch);
+    argmax<kLast>(t, a, scratch);
   }
 };
 
@@ -56,10 +57,21 @@ struct SampleDrawKernel {
 
 struct Argmax {
   using Args = ArgmaxArgs;
+
+  static std::size_t scratch_bytes(const Args& a) {
+    return parts(a) == 1 ? 0 : std::size_t{a.rows} * parts(a) * (sizeof(float) + sizeof(std::uint32_t));
+  }
+
   template <class Launcher>
   static void launch(Launcher& on, const Args& a) {
-    on.template run<ArgmaxKernel>(group_count(a.rows), a);
+    const ArgmaxStep step{a, parts(a), kPartCols};
+    if (step.parts > 1) on.template run<ArgmaxKernel<false>>(group_count(std::uint64_t{a.rows} * step.parts), step);
+    on.template run<ArgmaxKernel<true>>(group_count(a.rows), step);
   }
+
+ private:
+  static constexpr std::uint32_t kPartCols = 4096;
+  static std::uint32_t parts(const Args& a) { return static_cast<std::uint32_t>(tiles(a.cols, kPartCols)); }
 };
 
 /// Kernels of one command follow each other: penalty, weights, the searches that the parameters ask for, the draw.

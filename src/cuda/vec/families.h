@@ -1,0 +1,40 @@
+// Products of few rows by the kernels of cuda/vec: up to 16 rows of x in one pass over W.
+#pragma once
+
+#include <vector>
+
+#include "args/matmul.h"
+#include "cuda/launch.h"
+#include "runtime/kernel.h"
+
+// The formats that units.cuh knows how to decode; the common kernels have the others. CMake reads these lines too.
+// clang-format off
+#define MLXN_VEC_FORMATS(MLXN_VEC_FORMAT) \
+  MLXN_VEC_FORMAT(F16)                    \
+  MLXN_VEC_FORMAT(Q4_0)                   \
+  MLXN_VEC_FORMAT(Q5_0)                   \
+  MLXN_VEC_FORMAT(Q8_0)                   \
+  MLXN_VEC_FORMAT(Q4_K)                   \
+  MLXN_VEC_FORMAT(Q5_K)                   \
+  MLXN_VEC_FORMAT(Q6_K)                   \
+  MLXN_VEC_FORMAT(BF16)
+// clang-format on
+
+namespace mlx_native::cuda {
+
+template <class Format>
+struct VecProduct {
+  using Args = MatmulArgs;
+  static void launch(Launch& on, const Args& a);
+};
+
+template <class Format>
+struct VecRouted {
+  using Args = MatmulIdArgs;
+  static void launch(Launch& on, const Args& a);
+};
+
+/// Rows of the backend's table, better than those of the common kernels where they support the problem.
+std::vector<detail::Kernel> vec_kernels();
+
+}  // namespace mlx_native::cuda

@@ -1,0 +1,155 @@
+// Launches of the kernels of cuda/vec. Included by the generated translation units alone.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <tuple>
+
+#include "cuda/vec/families.h"
+#include "cuda/vec/mat_vec.cuh"
+#include "gpu/launch/matmul.h"
+
+namespace mlx_native::cuda {
+
+/// How many clusters of so many groups run at once.
+inline std::uint32_t clusters_at_once(const Launch& on, const void* kernel, const Grid& grid) {
+  static std::mutex mutex;
+  static std::map<std::tuple<int, const void*, std::uint32_t, std::size_t>, std::uint32_t> known;
+  const std::lock_guard lock(mutex);
+  int device = 0, count = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 0;
+  const auto [it, fresh] = known.try_emplace({device, kernel, grid.cluster, grid.shared_bytes}, 0);
+  if (!fresh) return it->second;
+  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                           static_cast<int>(on.machine.shared_bytes)) != cudaSuccess)
+    return 0;
+  if (grid.cluster == 1) {
+    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&count, kernel, static_cast<int>(grid.threads),
+                                                      grid.shared_bytes) != cudaSuccess)
+      return 0;
+    count *= static_cast<int>(on.machine.multiprocessors);
+  } else {
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = grid.cluster;
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(grid.cluster * on.machine.multiprocessors);
+    config.blockDim = dim3(grid.threads);
+    config.dynamicSmemBytes = grid.shared_bytes;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+    if (cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) return 0;
+  }
+  return it->second = static_cast<std::uint32_t>(count);
+}
+
+/// False where this kernel has too little shared memory for the problem, or runs nowhere.
+template <class Format, int T, int kWarps, bool kRouted>
+bool launch_vec(Launch& on, VecPlan plan) {
+  using U = Unit<Format>;
+  // Two units of a ring, of eight warps or more, are the 40 KB that must be on their way to a multiprocessor.
+  constexpr int kStages = 2;
+  constexpr VecShape kShape{4 * T, kWarps, kStages, kPitchOf<U>, U::kXBytes, U::kSkew, kRouted};
+  const auto* const kernel = reinterpret_cast<const void*>(&vec_kernel<Format, T, kWarps, kStages, kRouted>);
+  Grid grid{0, 32 * kWarps};
+  const std::uint32_t parts = vec_parts(plan.units);
+  // The fewest groups a cluster whose shared memory holds x.
+  while (grid.shared_bytes = spread(plan, kShape, grid.cluster), grid.shared_bytes > on.machine.shared_bytes) {
+    grid.cluster *= 2;
+    if (kRouted || !on.machine.hopper || parts % grid.cluster != 0) return false;
+  }
+  const std::uint32_t teams = std::min(clusters_at_once(on, kernel, grid), plan.slabs);
+  if (teams == 0) return false;
+  plan.rounds = (plan.slabs - 1) / (teams * plan.row_groups) + 1;
+  grid.groups = teams * grid.cluster;
+  const bool constant = std::none_of(plan.target, plan.target + plan.targets,
+                                     [&](const VecPlan::Target& target) { return on.is_new(target.weight); });
+  on.start(kernel, grid, &plan, kRouted || constant);
+  return true;
+}
+
+/// By many warps where shared memory allows. Halfs need no decoding: fewer warps are enough, and their rows are longer.
+template <class Format, int T>
+bool launch_dense(Launch& on, const VecPlan& plan) {
+  if constexpr (!Format::kPlain)
+    if (launch_vec<Format, T, 16, false>(on, plan)) return true;
+  return launch_vec<Format, T, 8, false>(on, plan);
+}
+
+inline VecPlan vec_plan(const auto& a) {
+  VecPlan plan{};
+  plan.input = a.input, plan.row_bytes = a.row_bytes, plan.k = a.k, plan.units = a.k / 256;
+  return plan;
+}
+/// False: no more slabs can be counted.
+inline bool add_target(VecPlan& plan, const auto& a, std::uint64_t slots) {
+  const std::uint32_t slot_slabs = (a.n - 1) / 16 + 1;
+  const std::uint64_t slabs = plan.slabs + slots * slot_slabs;
+  if (slabs > UINT32_MAX / 2) return false;
+  plan.target[plan.targets++] = {a.weight, a.output, a.n, slot_slabs, plan.slabs};
+  plan.slabs = static_cast<std::uint32_t>(slabs);
+  return true;
+}
+/// Adds the products that follow, as many as have the same x as `a`.
+template <class Args>
+void add_followers(Launch& on, VecPlan& plan, const Args& a, std::uint64_t slots, const auto& fits) {
+  for (const void* const follower : on.followers) {
+    const Args& b = *static_cast<const Args*>(follower);
+    if (plan.targets == VecPlan::kMostTargets || b.input != a.input || b.k != a.k || b.row_bytes != a.row_bytes ||
+        !fits(b) || !add_target(plan, b, slots))
+      return;
+    ++on.taken;
+  }
+}
+/// Whether rows are copied as they must be: by 16 aligned bytes.
+template <class Format>
+bool rows_align(const std::uint8_t* weight, std::uint64_t row_bytes, std::uint64_t stride) {
+  return !Unit<Format>::kAligned || (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | stride) % 16 == 0;
+}
+
+template <class Format>
+void VecProduct<Format>::launch(Launch& on, const Args& a) {
+  const auto common = [&] {
+    on.taken = 0;
+    run_family<gpu::MatVec<Format>>(&a, &on);
+  };
+  if (!rows_align<Format>(a.weight, a.row_bytes, 0)) return common();
+  VecPlan plan = vec_plan(a);
+  if (!add_target(plan, a, 1)) return common();
+  plan.m = std::min(a.m, 16u);
+  if (a.m <= 16)
+    add_followers(on, plan, a, 1, [&](const Args& b) { return b.m == a.m && rows_align<Format>(b.weight, 0, 0); });
+  for (std::uint32_t done = 0;;) {
+    if (plan.m > 8 && !launch_dense<Format, 4>(on, plan)) plan.m = 8;
+    if (plan.m > 4 && plan.m <= 8 && !launch_dense<Format, 2>(on, plan)) plan.m = 4;
+    for (; plan.m <= 4 && !launch_dense<Format, 1>(on, plan); plan.m /= 2)
+      if (plan.m == 1) return common();
+    done += plan.m;
+    if (done == a.m) return;
+    plan.input += std::uint64_t{plan.m} * a.k;
+    for (std::uint32_t i = 0; i < plan.targets; ++i) plan.target[i].output += std::uint64_t{plan.m} * plan.target[i].n;
+    plan.m = std::min(a.m - done, 16u);
+  }
+}
+
+template <class Format>
+void VecRouted<Format>::launch(Launch& on, const Args& a) {
+  const auto common = [&] {
+    on.taken = 0;
+    run_family<gpu::MatVecId<Format>>(&a, &on);
+  };
+  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
+  VecPlan plan = vec_plan(a);
+  if (!rows_align<Format>(a.weight, a.row_bytes, a.expert_stride) || !add_target(plan, a, slots)) return common();
+  plan.ids = a.ids, plan.expert_stride = a.expert_stride, plan.top_k = a.top_k, plan.n_experts = a.n_experts;
+  plan.m = 1;
+  add_followers(on, plan, a, slots, [&](const Args& b) {
+    return b.ids == a.ids && b.n_tokens == a.n_tokens && b.top_k == a.top_k && b.n_experts == a.n_experts &&
+           b.expert_stride == a.expert_stride && rows_align<Format>(b.weight, 0, 0);
+  });
+  if (!launch_vec<Format, 1, 8, true>(on, plan)) common();
+}
+
+}  // namespace mlx_native::cuda
