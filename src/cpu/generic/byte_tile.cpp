@@ -30,37 +30,37 @@ K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const
         for (int m = 0; m < M; ++m)
           for (int v = 0; v < kVectors; ++v) sum[m][v] <<= 8;
       }
-      if constexpr (Tile::kChain == 0) {
+#if MLXN_WIDE_DOT
+      MLXN_UNROLL
+      for (int j = 0; j < Tile::kGroup / 4; ++j) {
         MLXN_UNROLL
-        for (int j = 0; j < Tile::kGroup / 4; ++j) {
+        for (int m = 0; m < M; ++m) {
+          const UIntVec four = four_bytes(x[m][g].bytes[p] + 4 * j);
+          for (int v = 0; v < kVectors; ++v) sum[m][v] = dot4(sum[m][v], w.codes[j][v], four);
+        }
+      }
+#else
+      constexpr int kAtOnce = Tile::kChain == kSignedCodes ? 1 : Tile::kChain;
+      MLXN_UNROLL
+      for (int start = 0; start < Tile::kGroup / 4; start += kAtOnce) {
+        UIntVec pairs[M][kVectors];
+        MLXN_UNROLL
+        for (int j = start; j < start + kAtOnce; ++j) {
           MLXN_UNROLL
           for (int m = 0; m < M; ++m) {
             const UIntVec four = four_bytes(x[m][g].bytes[p] + 4 * j);
-            for (int v = 0; v < kVectors; ++v) sum[m][v] = dot4(sum[m][v], w.codes[j][v], four);
-          }
-        }
-      } else {
-        constexpr int kAtOnce = Tile::kChain == kSignedCodes ? 1 : Tile::kChain;
-        MLXN_UNROLL
-        for (int start = 0; start < Tile::kGroup / 4; start += kAtOnce) {
-          UIntVec pairs[M][kVectors];
-          MLXN_UNROLL
-          for (int j = start; j < start + kAtOnce; ++j) {
-            MLXN_UNROLL
-            for (int m = 0; m < M; ++m) {
-              const UIntVec four = four_bytes(x[m][g].bytes[p] + 4 * j);
-              for (int v = 0; v < kVectors; ++v) {
-                const UIntVec two =
-                    Tile::kChain == kSignedCodes ? signed_pairs(w.codes[j][v], four) : pairs_of(w.codes[j][v], four);
-                pairs[m][v] = j == start ? two : add_pairs(pairs[m][v], two);
-              }
+            for (int v = 0; v < kVectors; ++v) {
+              const UIntVec two =
+                  Tile::kChain == kSignedCodes ? signed_pairs(w.codes[j][v], four) : pairs_of(w.codes[j][v], four);
+              pairs[m][v] = j == start ? two : add_pairs(pairs[m][v], two);
             }
           }
-          MLXN_UNROLL
-          for (int m = 0; m < M; ++m)
-            for (int v = 0; v < kVectors; ++v) sum[m][v] += widen_pairs(pairs[m][v]);
         }
+        MLXN_UNROLL
+        for (int m = 0; m < M; ++m)
+          for (int v = 0; v < kVectors; ++v) sum[m][v] += widen_pairs(pairs[m][v]);
       }
+#endif
     }
     MLXN_UNROLL
     for (int m = 0; m < M; ++m) {
@@ -136,13 +136,16 @@ void ByteTile<Group, Offset, Planes, Chain>::multiply(int m, const Weights* weig
 }
 
 #if MLXN_WIDE_DOT
-#define MLXN_TILE(group, offset)                 \
-  template struct ByteTile<group, offset, 1, 0>; \
-  template struct ByteTile<group, offset, 2, 0>; \
-  template struct ByteTile<group, offset, 3, 0>;
-MLXN_TILE(32, false)
-MLXN_TILE(32, true)
-MLXN_TILE(16, false)
+#define MLXN_TILE(group, offset, bits)                        \
+  template struct ByteTile<group, offset, 1, chain_of(bits)>; \
+  template struct ByteTile<group, offset, 2, chain_of(bits)>; \
+  template struct ByteTile<group, offset, 3, chain_of(bits)>;
+MLXN_TILE(32, false, 4)
+MLXN_TILE(32, true, 4)
+MLXN_TILE(16, false, 6)
+#if MLXN_DOT4_SIGNED
+MLXN_TILE(32, false, 8)
+#endif
 #undef MLXN_TILE
 #else
 template struct ByteTile<32, false, 1, chain_of(4)>;

@@ -16,10 +16,13 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 /// How codes of so many bits are multiplied with signed bytes. 0: the machine adds four products in 32 bits. Else it
 /// adds two in 16 bits, and so many of these sums are added before they are widened; kSignedCodes: codes have all 8
-/// bits and are stored less their bias, as signed bytes.
+/// bits and are stored less their bias, as signed bytes. MLXN_DOT4_SIGNED: so they must be where dot4() takes both
+/// as signed bytes.
 inline constexpr int kSignedCodes = -1;
 constexpr int chain_of(int bits) {
-#if MLXN_WIDE_DOT
+#if MLXN_DOT4_SIGNED
+  return bits > 7 ? kSignedCodes : 0;
+#elif MLXN_WIDE_DOT
   return 0 * bits;
 #else
   const int fit = 32767 / (2 * 127 * ((1 << bits) - 1));
@@ -33,8 +36,13 @@ struct ByteTile {
   static constexpr int kGroup = Group, kPlanes = Planes, kChain = Chain;
   static constexpr bool kOffset = Offset;
   static constexpr int kVectors = 2, kColumns = kVectors * kLanes;
-  static constexpr int kTileRows = kLanes == 16 ? 7 : 3;  // two sums for each row and vector in registers
-  static constexpr int kBlock = Planes == 1 ? 32 : 256;   // values of x of one scale
+  // Two sums for each row and vector in registers.
+#if MLXN_WIDE_DOT
+  static constexpr int kTileRows = kLanes == 16 ? 7 : kLanes == 8 ? 4 : 6;
+#else
+  static constexpr int kTileRows = 3;
+#endif
+  static constexpr int kBlock = Planes == 1 ? 32 : 256;  // values of x of one scale
 
   /// One group of kColumns weight rows: word j of a row is its codes 4 j to 4 j + 3.
   struct Weights {

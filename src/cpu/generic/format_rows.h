@@ -5,7 +5,7 @@
 #if defined(MLXN_BYTES_HEADER)
 #include "cpu/generic/dot_bytes.h"
 #endif
-#if MLXN_WIDE_DOT
+#if MLXN_WORD_DOT
 #include "cpu/generic/dot_words.h"
 #endif
 #include "cpu/generic/mat_mat.h"
@@ -40,7 +40,7 @@ void add_byte_rows(const RowSink& sink) {
 }
 #endif
 
-#if MLXN_WIDE_DOT
+#if MLXN_WORD_DOT
 /// Few rows of x in integers.
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
@@ -86,7 +86,7 @@ template <class Format>
 void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
   if constexpr (!Format::kPlain) {
-#if MLXN_WIDE_DOT
+#if MLXN_WORD_DOT
     add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
     add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
 #endif

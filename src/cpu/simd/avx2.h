@@ -1,4 +1,4 @@
-// AVX2, FMA and F16C.
+// AVX2, FMA and F16C; also the vocabulary of the ISA that only adds products of bytes to it.
 #pragma once
 
 #include <immintrin.h>
@@ -8,7 +8,7 @@
 
 #define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
 
-namespace mlx_native::cpu::avx2 {
+namespace mlx_native::cpu::MLXN_ISA {
 
 inline constexpr int kLanes = 8;
 using Vec = float __attribute__((vector_size(32)));
@@ -108,4 +108,4 @@ K_FN UIntVec widen_pairs(UIntVec pairs) {
   return reinterpret_cast<UIntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(pairs), _mm256_set1_epi16(1)));
 }
 
-}  // namespace mlx_native::cpu::avx2
+}  // namespace mlx_native::cpu::MLXN_ISA

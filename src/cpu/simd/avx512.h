@@ -62,6 +62,7 @@ K_FN Vec half_lanes(UIntVec bits) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16
 /// What byte_tile.h and dot_words.h need is here.
 #define MLXN_HAS_BYTES 1
 #define MLXN_WIDE_DOT 1
+#define MLXN_WORD_DOT 1
 
 /// To the nearest integers, ties to even.
 K_FN IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm512_cvtps_epi32(v)); }

@@ -28,6 +28,9 @@ K_FN IntOct add_products(IntOct sum, Bytes32 codes, const int8_t* x, IntOct scal
 #if defined(__AVX512VNNI__) && defined(__AVX512VL__)
   return reinterpret_cast<IntOct>(
       _mm256_dpwssd_epi32(reinterpret_cast<__m256i>(sum), products, reinterpret_cast<__m256i>(scales)));
+#elif defined(__AVXVNNI__)
+  return reinterpret_cast<IntOct>(
+      _mm256_dpwssd_avx_epi32(reinterpret_cast<__m256i>(sum), products, reinterpret_cast<__m256i>(scales)));
 #else
   return sum + reinterpret_cast<IntOct>(_mm256_madd_epi16(products, reinterpret_cast<__m256i>(scales)));
 #endif
