@@ -2,6 +2,7 @@
 // an element of x is multiplied with kLanes weights at once.
 #pragma once
 
+#include "cpu/generic/dequantize.h"
 #include "cpu/simd/simd.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
@@ -75,14 +76,23 @@ struct ColumnFactors {
 
   K_FN ColumnFactors(const typename Format::Block& block, uint64_t stride) {
     const ColumnReader reader{stride};
-    if constexpr (kGroups == 1) {
+    if constexpr (requires { Format::scale(reader, block); }) {
       scale[0] = Format::scale(reader, block);
-    } else {
+    } else if constexpr (HasGroupBytes<Format>) {
       const auto bytes = Format::group_bytes(reader, block);
       MLXN_UNROLL
       for (int g = 0; g < kGroups; ++g) {
         scale[g] = signed_byte(bytes.scales[g / 4], g % 4) * bytes.scale_unit;
         if constexpr (Format::kHasOffset) offset[g] = signed_byte(bytes.offsets[g / 4], g % 4) * bytes.offset_unit;
+      }
+    } else {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const Affines<Format> affines(
+            *reinterpret_cast<const typename Format::Block*>(reinterpret_cast<const uint8_t*>(&block) + lane * stride));
+        for (int g = 0; g < kGroups; ++g) {
+          scale[g][lane] = affines.scale[g];
+          if constexpr (Format::kHasOffset) offset[g][lane] = affines.offset[g];
+        }
       }
     }
   }
