@@ -27,8 +27,8 @@ int run(int argc, char** argv) {
   CLI::App app(kHelp, "mlxn");
   app.require_subcommand(1);
   app.set_version_flag("--version", "mlxn " MLXN_VERSION);
-  const std::array commands = {add_devices(app),    add_inspect(app),  add_generate(app),
-                               add_perplexity(app), add_quantize(app), add_synth(app), add_bench(app)};
+  const std::array commands = {add_devices(app),  add_inspect(app), add_generate(app), add_perplexity(app),
+                               add_quantize(app), add_synth(app),   add_bench(app)};
   const CLI::App* current = &app;
   try {
     app.parse(argc, argv);
