@@ -15,8 +15,8 @@
 //     static Affine affine(const K_GLOBAL Block& b, int group);                      // 0 <= group < kValues / kGroup
 //   };
 //
-// So that factors too are decoded many at a time, a format may offer, where a block has 8 or 16 groups whose factors are
-// small integers times a common unit, all of them; and where a block is one group without offset, its scale:
+// So that factors too are decoded many at a time, a format may offer, where a block has 8 or 16 groups whose factors
+// are small integers times a common unit, all of them; and where a block is one group without offset, its scale:
 //
 //     template <class R> static auto group_bytes(R r, const K_GLOBAL Block& b);   // a GroupBytes
 //     template <class R> static auto scale(R r, const K_GLOBAL Block& b);
@@ -26,8 +26,8 @@
 //   r.half(w)    the f16 in the low half of a word
 //   r.half(p)    the f16 at p
 //
-// With group_bytes() it also says that codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1,
-// which lie side by side:
+// With group_bytes() it also says that codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and
+// 2 i + 1, which lie side by side:
 //
 //     K_STATIC bool kPairs = true;
 //
