@@ -48,7 +48,8 @@ K_FN void argmax(Thread t, K_CONST const ArgmaxStep& s, K_SHARED float* scratch)
   K_CONST const ArgmaxArgs& a = s.argmax;
   K_GLOBAL float* const values = reinterpret_cast<K_GLOBAL float*>(a.scratch);
   const uint64_t all_parts = uint64_t(a.rows) * s.parts;
-  K_GLOBAL uint32_t* const indices = reinterpret_cast<K_GLOBAL uint32_t*>(values + all_parts);
+  // One part needs no scratch: null it stays.
+  K_GLOBAL uint32_t* const indices = reinterpret_cast<K_GLOBAL uint32_t*>(values + (s.parts > 1 ? all_parts : 0));
   const bool merges = kLast && s.parts > 1;
   for (uint64_t unit = t.group(); unit < (kLast ? a.rows : all_parts); unit += t.groups()) {
     const uint64_t row = kLast ? unit : unit / s.parts, first = kLast ? 0 : unit % s.parts * s.part_cols;
