@@ -69,6 +69,7 @@ __global__ void __launch_bounds__(512) read_all(const uint4* p, std::uint64_t n,
 }
 
 cudaStream_t stream;
+cuda::Machine machine;
 
 /// Median microseconds of one of `count` things that record(i) puts on the stream.
 template <class Record>
@@ -212,7 +213,7 @@ std::vector<const Kernel*> kernels_of(Op op, GgmlType type, const Options& optio
 
 template <class Args>
 void launch(const Kernel& kernel, const Args& args) {
-  cuda::Launch on{stream};
+  cuda::Launch on{stream, machine};
   kernel.entry(&args, &on);
   must(on.status, kernel.name.c_str());
 }
@@ -357,6 +358,10 @@ int main(int argc, char** argv) {
     else
       return std::printf("unknown option %s\n", argv[i]), 2;
   }
+  cudaDeviceProp properties;
+  must(cudaGetDeviceProperties(&properties, 0), "properties");
+  machine = {static_cast<std::uint32_t>(properties.multiProcessorCount), properties.sharedMemPerBlockOptin,
+             properties.major == 9};
   must(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "stream");
   const Cublas cublas(options.cublas);
   for (const std::string& shape : options.shapes) {

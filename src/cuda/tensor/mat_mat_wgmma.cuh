@@ -8,6 +8,7 @@
 // The sums of a result are added in the order of k, whatever the tile's size.
 #pragma once
 
+#include "cuda/order.cuh"
 #include "cuda/tensor/problem.h"
 #include "cuda/tensor/weight_tile.cuh"
 #include "cuda/tensor/wgmma.cuh"
@@ -120,6 +121,7 @@ struct Rings {
 
 template <bool kFull, class Shape>
 __device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring) {
+  await_previous();
   for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
     const Unit unit = units.at<Shape>(p, i);
     const uint32_t bytes = (unit.tokens + 7) / 8 * 8 * kTileRowBytes;
@@ -186,16 +188,12 @@ struct Multiplier {
   }
 
   /// Multiplies with the tile of x that is next, and waits for the product that used `next`, where decoding goes on.
-  ///
-  /// The two warpgroups take turns: one decodes while the other's product is under way. Without that they would come to
-  /// do the same at the same time, and the tensor cores would wait for both.
   template <int kColumns>
   __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Fragments<kFull>& now, Fragments<kFull>& next) {
     rings.x.await_full();
     const uint64_t x = operand(rings.x.here());
     hold(sums);
     now.hold();
-    take_turn();
     wgmma_begin();
 #pragma unroll
     for (int run = 0; run < 4; ++run) {
@@ -206,7 +204,6 @@ struct Multiplier {
       }
     }
     wgmma_commit();
-    end_turn();
     if constexpr (Shape::kAhead) {
       wgmma_await<1>();
       next.hold();
@@ -218,18 +215,6 @@ struct Multiplier {
       release_x(rings.x.place);
     }
     rings.x.next();
-  }
-  __device__ __forceinline__ void take_turn() const {
-    if (warp < 4)
-      meet<1, 256>();
-    else
-      meet<2, 256>();
-  }
-  __device__ __forceinline__ void end_turn() const {
-    if (warp < 4)
-      let_go<2, 256>();
-    else
-      let_go<1, 256>();
   }
   __device__ __forceinline__ void release_x(uint32_t place) {
     if (lane == 0) rings.x.empty[place].arrive();
@@ -283,6 +268,7 @@ struct Multiplier {
     const uint32_t row = unit.first_row + 16 * warp + g, last = (unit.tokens - 1) / 8 * 8;
     float* const output = p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output;
     const bool first = row < p.n, second = row + 8 < p.n;
+    await_previous();
     constexpr int kBatch = kSums / 4 < 4   ? kSums / 4
                            : kSums / 4 % 4 ? 2
                                            : 4;  // of 8 tokens: what is loaded for them is under way at once
@@ -313,7 +299,6 @@ struct Multiplier {
 
   __device__ void run() {
     constexpr uint32_t kStep = Shape::kStep;
-    if (warp / 4 == 1) end_turn();  // the first turn is the other's
     for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
       const Unit unit = units.at<Shape>(p, i);
       switch ((unit.tokens - 1) / kStep) {
@@ -329,7 +314,6 @@ struct Multiplier {
         default: make<4 * kStep>(unit);
       }
     }
-    if (warp / 4 == 0) take_turn();  // which the other left
   }
 
   /// No access to the sums moves across this point.

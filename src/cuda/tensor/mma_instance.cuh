@@ -4,7 +4,6 @@
 #include "cuda/tensor/families.h"
 #include "cuda/tensor/mat_mat_mma.cuh"
 #include "cuda/tensor/run_family.cuh"
-#include "cuda/tensor/start.cuh"
 
 namespace mlx_native::cuda {
 
@@ -15,11 +14,12 @@ void start_mma(Launch& on, const MatMatProblem& p, std::uint32_t tile_rows, std:
     on.status = cudaErrorInvalidConfiguration;
     return;
   }
-  const dim3 grid(static_cast<unsigned>(groups)), group(MmaShape::kThreads);
-  if (tile_rows == 16)
-    start(on, mat_mat_mma<Format, kFull, 16>, grid, group, MmaShape::kSharedBytes<kFull, 16>, p);
-  else
-    start(on, mat_mat_mma<Format, kFull, 64>, grid, group, MmaShape::kSharedBytes<kFull, 64>, p);
+  const auto start = [&]<int kTokens>() {
+    on.start(reinterpret_cast<const void*>(&mat_mat_mma<Format, kFull, kTokens>),
+             {static_cast<std::uint32_t>(groups), MmaShape::kThreads, MmaShape::kSharedBytes<kFull, kTokens>}, &p,
+             false);
+  };
+  tile_rows == 16 ? start.template operator()<16>() : start.template operator()<64>();
 }
 
 template <class Format, bool kFull>

@@ -1,7 +1,7 @@
 #include "core/dialect.h"
+#include "cuda/order.cuh"
 #include "cuda/tensor/halfs.cuh"
 #include "cuda/tensor/prepare.h"
-#include "cuda/tensor/start.cuh"
 
 namespace mlx_native::cuda {
 
@@ -30,8 +30,17 @@ __device__ uint32_t scan(uint32_t value, uint32_t* warps, uint32_t* total) {
   return before + sum - value;
 }
 
+struct RouteArgs {
+  MatmulIdArgs problem;
+  Routing routing;
+  uint32_t tile_rows;
+};
+
 /// One group. Within an expert the order of rows is any: a row's result does not depend on its place.
-__global__ void __launch_bounds__(kRouteThreads) route_kernel(MatmulIdArgs a, Routing r, uint32_t tile_rows) {
+__global__ void __launch_bounds__(kRouteThreads) route_kernel(const RouteArgs args) {
+  const MatmulIdArgs& a = args.problem;
+  const Routing& r = args.routing;
+  const uint32_t tile_rows = args.tile_rows;
   extern __shared__ uint32_t counts[];  // of each expert, then its next free row
   __shared__ uint32_t warps[32];
   const uint32_t slots = a.n_tokens * a.top_k;
@@ -91,6 +100,7 @@ __device__ void load_run(const float* row, uint32_t run, uint32_t k, float (&v)[
 template <bool kFull, bool kAligned>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(const PackArgs a) {
   __shared__ float largest[kPackThreads / 32];
+  allow_next();
   const uint32_t runs = a.packed.k_tiles * 4;
   for (uint32_t i = blockIdx.x; i < a.rows; i += gridDim.x) {
     const float* const x = a.x + uint64_t(i) * a.k;
@@ -149,15 +159,18 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(const PackArgs a) {
   }
 }
 
+template <class Args>
+void start(Launch& on, void (*kernel)(Args), const Grid& grid, const std::type_identity_t<Args>& args) {
+  on.start(reinterpret_cast<const void*>(kernel), grid, &args, false);
+}
+
 void start_pack(Launch& on, const PackArgs& a) {
   const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.k % 4 == 0;
-  const dim3 grid(std::min(a.rows, 1u << 20)), group(kPackThreads);
+  const Grid grid{std::min(a.rows, 1u << 20), kPackThreads};
   if (a.packed.low)
-    aligned ? start(on, pack_kernel<true, true>, grid, group, 0, a)
-            : start(on, pack_kernel<true, false>, grid, group, 0, a);
+    aligned ? start(on, pack_kernel<true, true>, grid, a) : start(on, pack_kernel<true, false>, grid, a);
   else
-    aligned ? start(on, pack_kernel<false, true>, grid, group, 0, a)
-            : start(on, pack_kernel<false, false>, grid, group, 0, a);
+    aligned ? start(on, pack_kernel<false, true>, grid, a) : start(on, pack_kernel<false, false>, grid, a);
 }
 
 __global__ void __launch_bounds__(256) add_parts_kernel(const MatMatProblem p) {
@@ -173,11 +186,11 @@ __global__ void __launch_bounds__(256) add_parts_kernel(const MatMatProblem p) {
 
 void add_parts(Launch& on, const MatMatProblem& problem) {
   const uint64_t groups = (uint64_t(problem.m) * problem.n + 255) / 256;
-  start(on, add_parts_kernel, dim3(uint32_t(std::min<uint64_t>(groups, 4096))), dim3(256), 0, problem);
+  start(on, add_parts_kernel, {uint32_t(std::min<uint64_t>(groups, 4096)), 256}, problem);
 }
 
 void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows) {
-  start(on, route_kernel, dim3(1), dim3(kRouteThreads), args.n_experts * sizeof(uint32_t), args, routing, tile_rows);
+  start(on, route_kernel, {1, kRouteThreads, args.n_experts * sizeof(uint32_t)}, {args, routing, tile_rows});
 }
 
 void pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& packed) {

@@ -44,16 +44,6 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
                : "memory");
 }
 
-/// Named barriers of kThreads threads, whole warps: those that meet() wait for those that let_go() or meet().
-template <int kId, int kThreads>
-__device__ __forceinline__ void meet() {
-  asm volatile("bar.sync %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
-}
-template <int kId, int kThreads>
-__device__ __forceinline__ void let_go() {
-  asm volatile("bar.arrive %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
-}
-
 /// This thread's arrival at `barrier` once its copies so far are there.
 __device__ __forceinline__ void arrive_after_copies(SharedBarrier& barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");

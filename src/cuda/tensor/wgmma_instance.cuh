@@ -1,24 +1,22 @@
 // Included by the generated translation units alone.
 #pragma once
 
+#include <utility>
+
 #include "cuda/tensor/mat_mat_wgmma.cuh"
 #include "cuda/tensor/run_family.cuh"
-#include "cuda/tensor/start.cuh"
 
 namespace mlx_native::cuda {
 
-inline std::uint32_t multiprocessors(Launch& on) {
-  int device = 0, count = 0;
-  if (on.status == cudaSuccess) on.status = cudaGetDevice(&device);
-  if (on.status == cudaSuccess) on.status = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device);
-  return static_cast<std::uint32_t>(count);
-}
-
+/// After pack(), whose end alone it waits for before it reads x: weights are loaded and decoded meanwhile.
 template <class Format, bool kFull, int kTokens>
 void start_wgmma(Launch& on, const MatMatProblem& p, std::uint64_t units) {
   using Shape = WgmmaShape<Format, kFull, kTokens>;
-  const auto groups = static_cast<unsigned>(std::min<std::uint64_t>(units, multiprocessors(on)));
-  start(on, mat_mat_wgmma<Format, kFull, kTokens>, dim3(groups), dim3(Shape::kThreads), Shape::kSharedBytes, p);
+  const auto groups = static_cast<std::uint32_t>(std::min<std::uint64_t>(units, on.machine.multiprocessors));
+  const bool may_overlap = std::exchange(on.may_overlap, true);
+  on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, kTokens>),
+           {groups, Shape::kThreads, Shape::kSharedBytes}, &p, true);
+  on.may_overlap = may_overlap;
 }
 
 /// Rows of x in a tile of a dense product: what costs less in all rounds of the multiprocessors. A tile of 256 rows
@@ -53,7 +51,7 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   const MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k,
                         nullptr,  1};
   pack(on, a.input, a.m, a.k, p.x);
-  const std::uint32_t tile = dense_tile(a.m, a.n, multiprocessors(on), kFull);
+  const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
   start_wgmma<Format, kFull>(on, p, tile, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
 }
 
