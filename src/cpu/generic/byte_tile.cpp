@@ -1,5 +1,7 @@
 #include "cpu/generic/byte_tile.h"
 
+#include "cpu/generic/rounding.h"
+
 #if MLXN_HAS_BYTES
 
 namespace mlx_native::cpu::MLXN_ISA {
@@ -104,27 +106,19 @@ void ByteTile<Group, Offset, Planes, Chain>::prepare(const float* x, uint64_t k,
   for (uint64_t b = begin; b < end; ++b) {
     const int length = int(k - b * kBlock < kBlock ? k - b * kBlock : kBlock);
     const float* const from = x + b * kBlock;
-    const float size = largest(from, length);
-    const bool finite = size < __builtin_inff();
-    const float inverse = finite && size > 0x1p-100f ? float(most) / size : 0;
-    const float scale = finite ? size / float(most) : __builtin_nanf("");
+    const Rounding rounding(largest(from, length), float(most));
     for (int i = 0; i < length; i += Group) {
       X& group = to[(b * kBlock + i) / Group];
       IntVec sums = {};
       MLXN_UNROLL
       for (int at = 0; at < Group; at += kLanes) {
-        IntVec q = to_nearest(load(from + i + at) * inverse);
+        const IntVec q = to_nearest(load(from + i + at) * rounding.inverse);
         sums += q;
-        for (int p = Planes - 1; p > 0; --p) {
-          const IntVec low = q << 24 >> 24;
-          store_bytes(group.bytes[p] + at, low);
-          q = (q - low) >> 8;
-        }
-        store_bytes(group.bytes[0] + at, q);
+        store_planes(group.bytes, at, q);
       }
       const int32_t sum = sum_lanes(sums);
       group.sum = Offset ? float_to_bits(float(sum)) : uint32_t(sum) * bias;
-      group.scale = scale;
+      group.scale = rounding.scale;
     }
   }
 }

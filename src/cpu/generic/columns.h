@@ -47,14 +47,7 @@ struct ColumnReader {
   }
   template <class Table>
   K_FN Words lookup(const Table& table, Words indices) const {
-    constexpr int kParts = sizeof(Words) / sizeof(Codes);
-    Codes parts[kParts];
-    Bytes16 bytes;
-    __builtin_memcpy(&bytes, &table[0], sizeof bytes);
-    __builtin_memcpy(parts, &indices, sizeof parts);
-    for (Codes& part : parts) part = shuffle_bytes(bytes, part);
-    __builtin_memcpy(&indices, parts, sizeof parts);
-    return indices;
+    return lookup_runs(table, indices);
   }
 };
 

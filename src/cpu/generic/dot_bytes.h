@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cpu/generic/factors.h"
+#include "cpu/generic/rounding.h"
 #include "cpu/simd/simd.h"
 
 #include MLXN_BYTES_HEADER
@@ -45,25 +46,15 @@ struct ByteDot {
   static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
     for (uint64_t b = begin; b < end; ++b) {
       const float* const from = x + b * kValues;
-      // As integers, infinite and NaN magnitudes are the largest.
-      IntOct largest = {};
-      for (int i = 0; i < kValues; i += 8) {
-        const IntOct size = reinterpret_cast<IntOct>(load_oct(from + i)) & 0x7fffffff;
-        largest = size > largest ? size : largest;
-      }
-      int32_t bits = 0;
-      for (int lane = 0; lane < 8; ++lane) bits = largest[lane] > bits ? largest[lane] : bits;
-      const float size = bits_to_float(uint32_t(bits));
       constexpr float kMost = 127 * 65536;  // rounding may add to it without a carry into bit 7 of the highest byte
-      const bool finite = size < __builtin_inff();
-      const float inverse = finite && size > 0x1p-100f ? kMost / size : 0;
-      reinterpret_cast<float*>(to + scales_at(k))[b] = finite ? size / kMost : __builtin_nanf("");
+      const Rounding rounding(largest(from, kValues), kMost);
+      reinterpret_cast<float*>(to + scales_at(k))[b] = rounding.scale;
       int8_t* const bytes = reinterpret_cast<int8_t*>(to) + 3 * b * kValues;
       for (int i = 0; i < kValues; i += 32) {
         IntOct high[4], middle[4], low[4];
         MLXN_UNROLL
         for (int j = 0; j < 4; ++j) {
-          const IntOct q = to_nearest(load_oct(from + i + 8 * j) * inverse);
+          const IntOct q = to_nearest(load_oct(from + i + 8 * j) * rounding.inverse);
           low[j] = q << 24 >> 24;
           const IntOct rest = (q - low[j]) >> 8;
           middle[j] = rest << 24 >> 24;

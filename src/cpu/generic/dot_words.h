@@ -7,6 +7,7 @@
 
 #include "cpu/generic/dequantize.h"
 #include "cpu/generic/factors.h"
+#include "cpu/generic/rounding.h"
 #include "cpu/simd/simd.h"
 #include MLXN_BYTES_HEADER
 #include "mlx_native/ops/precision.h"
@@ -32,13 +33,7 @@ struct StrideReader {
   K_FN UIntVec spread(UIntVec nibbles) const { return (nibbles * 0x00204081u) & 0x01010101u; }
   template <class Table>
   K_FN UIntVec lookup(const Table& table, UIntVec indices) const {
-    Codes runs[kLanes / 4];
-    Bytes16 bytes;
-    __builtin_memcpy(&bytes, &table[0], sizeof bytes);
-    __builtin_memcpy(runs, &indices, sizeof runs);
-    for (Codes& run : runs) run = shuffle_bytes(bytes, run);
-    __builtin_memcpy(&indices, runs, sizeof runs);
-    return indices;
+    return lookup_runs(table, indices);
   }
 };
 
@@ -139,27 +134,19 @@ struct WordDot {
 
   static void prepare(const float* x, Step& to) {
     for (int start = 0; start < kStep; start += kScaled) {
-      const float size = largest(x + start, kScaled);
-      const bool finite = size < __builtin_inff();
-      const float inverse = finite && size > 0x1p-100f ? float(kMost) / size : 0;
-      const float scale = finite ? size / float(kMost) : __builtin_nanf("");
+      const Rounding rounding(largest(x + start, kScaled), float(kMost));
       for (int at = start; at < start + kScaled; at += Format::kGroup) {
         IntVec sums = {};
         for (int j = at; j < at + Format::kGroup; j += kLanes) {
-          IntVec q = to_nearest(load(x + j) * inverse);
+          const IntVec q = to_nearest(load(x + j) * rounding.inverse);
           sums += q;
           const int block = j / Format::kValues, run = j % Format::kValues / 16;
           const int vector = kBlocks == 1 ? j / kCodes : run;
           const int place = kBlocks == 1 ? j % kCodes : 16 * block + j % 16;
-          for (int p = Planes - 1; p > 0; --p) {
-            const IntVec low = q << 24 >> 24;
-            store_bytes(to.bytes[vector][p] + place, low);
-            q = (q - low) >> 8;
-          }
-          store_bytes(to.bytes[vector][0] + place, q);
+          store_planes(to.bytes[vector], place, q);
         }
-        to.scale[at / Format::kGroup] = scale;
-        to.sums[at / Format::kGroup] = float(sum_lanes(sums)) * scale;
+        to.scale[at / Format::kGroup] = rounding.scale;
+        to.sums[at / Format::kGroup] = float(sum_lanes(sums)) * rounding.scale;
       }
     }
   }

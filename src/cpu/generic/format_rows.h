@@ -22,9 +22,10 @@ constexpr const char* ggml_name() {
 #undef MLXN_FORMAT
 }
 
-template <class Format, class Args, void (*Run)(const Args&, Team&)>
-void add_format_row(const RowSink& sink, Op op, std::size_t (*scratch_bytes)(const void*) = nullptr) {
-  sink.add(sink.to, {op, ggml_name<Format>(), kTypeOf<Format>, entry<Args, Run>, scratch_bytes});
+/// Adds a kernel of Format, with every member of its row that comes after the type.
+template <class Format, class... Rest>
+void add_format_row(const RowSink& sink, Op op, detail::KernelEntry run, Rest... rest) {
+  sink.add(sink.to, {op, ggml_name<Format>(), kTypeOf<Format>, run, rest...});
 }
 
 #if defined(MLXN_BYTES_HEADER)
@@ -33,9 +34,9 @@ template <class Format>
 void add_byte_rows(const RowSink& sink) {
   if constexpr (HasByteDot<Format>) {
     using Dot = ByteDot<Format>;
-    sink.add(sink.to, {Op::MatVec, ggml_name<Format>(), kTypeOf<Format>, entry<MatmulArgs, mat_vec<Format, Dot>>,
-                       scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>, "_bytes",
-                       [](const void* args) { return static_cast<const MatmulArgs*>(args)->m == 1; }});
+    add_format_row<Format>(sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>,
+                           scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>, "_bytes",
+                           [](const void* args) { return static_cast<const MatmulArgs*>(args)->m == 1; });
   }
 }
 #endif
@@ -44,42 +45,42 @@ void add_byte_rows(const RowSink& sink) {
 /// Few rows of x in integers.
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
-  const auto add = [&](Op op, detail::KernelEntry run, std::size_t (*scratch_bytes)(const void*),
-                       bool (*supports)(const void*)) {
-    sink.add(sink.to,
-             {op, ggml_name<Format>(), kTypeOf<Format>, run, scratch_bytes, variant, supports, Dot::kAccuracy});
-  };
-  add(Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
-      [](const void* args) { return static_cast<const MatmulArgs*>(args)->m <= Dot::kRowsAtOnce; });
-  add(Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
-      scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>, [](const void* args) {
+  add_format_row<Format>(
+      sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
+      variant, [](const void* args) { return static_cast<const MatmulArgs*>(args)->m <= Dot::kRowsAtOnce; },
+      Dot::kAccuracy);
+  add_format_row<Format>(
+      sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>, scratch<MatmulIdArgs, routed_scratch<Dot>>,
+      variant,
+      [](const void* args) {
         const auto& a = *static_cast<const MatmulIdArgs*>(args);
         return uint64_t{a.n_tokens} * a.top_k <= uint64_t{Dot::kRowsAtOnce} * a.n_experts;
-      });
+      },
+      Dot::kAccuracy);
 }
 #endif
 
 /// The rows of mat_mat.h for one way to multiply. Few rows of x are still mat-vec by name.
 template <class Format, class Way>
 void add_mat_mat_rows(const RowSink& sink, const char* variant) {
-  const auto add = [&](Op op, detail::KernelEntry run, std::size_t (*scratch_bytes)(const void*),
-                       bool (*supports)(const void*)) {
-    sink.add(sink.to,
-             {op, ggml_name<Format>(), kTypeOf<Format>, run, scratch_bytes, variant, supports, Way::kAccuracy});
-  };
-  const auto enough = [](const void* args) { return static_cast<const MatmulArgs*>(args)->m >= Way::kLeastRows; };
-  const auto enough_of_each = [](const void* args) {
+  using Supports = bool (*)(const void*);
+  const Supports enough = [](const void* args) { return static_cast<const MatmulArgs*>(args)->m >= Way::kLeastRows; };
+  const Supports enough_of_each = [](const void* args) {
     const auto& a = *static_cast<const MatmulIdArgs*>(args);
     return uint64_t{a.n_tokens} * a.top_k >= uint64_t{Way::kLeastRows} * a.n_experts;
   };
-  constexpr auto kRun = entry<MatmulArgs, mat_mat<Format, Way>>;
-  constexpr auto kRunId = entry<MatmulIdArgs, mat_mat_id<Format, Way>>;
-  constexpr auto kScratch = scratch<MatmulArgs, mat_mat_scratch<Format, Way>>;
-  constexpr auto kScratchId = scratch<MatmulIdArgs, mat_mat_id_scratch<Format, Way>>;
-  add(Op::MatVec, kRun, kScratch, enough);
-  add(Op::MatMat, kRun, kScratch, nullptr);
-  add(Op::MatVecId, kRunId, kScratchId, enough_of_each);
-  add(Op::MatMatId, kRunId, kScratchId, nullptr);
+  const auto add = [&](Op op, Supports supports) {
+    add_format_row<Format>(sink, op, entry<MatmulArgs, mat_mat<Format, Way>>,
+                           scratch<MatmulArgs, mat_mat_scratch<Format, Way>>, variant, supports, Way::kAccuracy);
+  };
+  const auto add_id = [&](Op op, Supports supports) {
+    add_format_row<Format>(sink, op, entry<MatmulIdArgs, mat_mat_id<Format, Way>>,
+                           scratch<MatmulIdArgs, routed_scratch<Way>>, variant, supports, Way::kAccuracy);
+  };
+  add(Op::MatVec, enough);
+  add(Op::MatMat, nullptr);
+  add_id(Op::MatVecId, enough_of_each);
+  add_id(Op::MatMatId, nullptr);
 }
 
 template <class Format>
@@ -102,12 +103,12 @@ void add_format_rows(const RowSink& sink) {
   add_byte_rows<Format>(sink);
 #endif
   add_mat_mat_rows<Format, FloatPanel<Format>>(sink, "_float");
-  add_format_row<Format, MatmulArgs, mat_vec<Format, Dot>>(sink, Op::MatVec,
-                                                           scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>);
-  add_format_row<Format, MatmulIdArgs, mat_vec_id<Format, Dot>>(sink, Op::MatVecId,
-                                                                scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>);
-  add_format_row<Format, EmbeddingArgs, embedding_gather<Format>>(sink, Op::EmbeddingGather);
-  add_format_row<Format, DequantizeArgs, dequantize<Format>>(sink, Op::Dequantize);
+  add_format_row<Format>(sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>,
+                         scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>);
+  add_format_row<Format>(sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
+                         scratch<MatmulIdArgs, routed_scratch<Dot>>);
+  add_format_row<Format>(sink, Op::EmbeddingGather, entry<EmbeddingArgs, embedding_gather<Format>>);
+  add_format_row<Format>(sink, Op::Dequantize, entry<DequantizeArgs, dequantize<Format>>);
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -18,7 +18,7 @@
 #endif
 #include "cpu/generic/float_panel.h"
 #include "cpu/generic/prepared.h"
-#include "cpu/generic/route.h"
+#include "cpu/generic/routed.h"
 #include "cpu/team.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
@@ -170,24 +170,12 @@ void mat_mat(const MatmulArgs& a, Team& team) {
 }
 
 template <class Format, class Way>
-std::size_t mat_mat_id_scratch(const MatmulIdArgs& a) {
-  return route_scratch(a) + Prepared<Way>::bytes(a.n_tokens, a.k);
-}
-
-template <class Format, class Way>
 void mat_mat_id(const MatmulIdArgs& a, Team& team) {
-  const Prepared<Way> x{a.scratch + route_scratch(a)};
-  x.make(a.input, a.n_tokens, a.k, team);
-  const Route route = make_route(a, team);
-  team.barrier();
-  for (uint64_t expert = 0; expert < a.n_experts; ++expert) {
-    const RowMap rows = route.rows_of(a, expert);
-    if (rows.count == 0) continue;
-    const MatMatJob<Format, Way> job{a.weight + expert * a.expert_stride,     a.row_bytes, a.k, x, rows,
-                                     reinterpret_cast<uint8_t*>(team.local())};
-    team.share(a.n, columns_of_piece<MatMatJob<Format, Way>>(a.n, team), [&](Range columns) { job.run(columns); });
-  }
-  route.fill_bad_rows(a, team);
+  using Job = MatMatJob<Format, Way>;
+  routed_product<Way>(a, team, columns_of_piece<Job>(a.n, team),
+                      [&](const uint8_t* weight, const Prepared<Way>& x, const RowMap& rows) {
+                        return Job{weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
+                      });
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

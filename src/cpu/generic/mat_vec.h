@@ -4,7 +4,7 @@
 #include "args/matmul.h"
 #include "cpu/generic/dot_float.h"
 #include "cpu/generic/prepared.h"
-#include "cpu/generic/route.h"
+#include "cpu/generic/routed.h"
 #include "cpu/simd/simd.h"
 #include "cpu/team.h"
 
@@ -88,23 +88,11 @@ void mat_vec(const MatmulArgs& a, Team& team) {
 }
 
 template <class Format, class Dot>
-std::size_t mat_vec_id_scratch(const MatmulIdArgs& a) {
-  return route_scratch(a) + Prepared<Dot>::bytes(a.n_tokens, a.k);
-}
-
-template <class Format, class Dot>
 void mat_vec_id(const MatmulIdArgs& a, Team& team) {
-  const Prepared<Dot> prepared{a.scratch + route_scratch(a)};
-  prepared.make(a.input, a.n_tokens, a.k, team);
-  const Route route = make_route(a, team);
-  team.barrier();
-  for (uint64_t expert = 0; expert < a.n_experts; ++expert) {
-    const RowMap rows = route.rows_of(a, expert);
-    if (rows.count == 0) continue;
-    const MatVecJob<Format, Dot> job{a.weight + expert * a.expert_stride, a.row_bytes, a.k, prepared, rows};
-    team.share(a.n, rows_of_piece(a.n, a.row_bytes, team), [&](Range columns) { job.run(columns); });
-  }
-  route.fill_bad_rows(a, team);
+  routed_product<Dot>(a, team, rows_of_piece(a.n, a.row_bytes, team),
+                      [&](const uint8_t* weight, const Prepared<Dot>& x, const RowMap& rows) {
+                        return MatVecJob<Format, Dot>{weight, a.row_bytes, a.k, x, rows};
+                      });
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -5,21 +5,9 @@
 #include <arm_neon.h>
 
 #include "core/dialect.h"
+#include "cpu/simd/pairs.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
-
-/// 32 codes, eight 32-bit lanes: the words of PairReader.
-using Bytes32 = uint32_t __attribute__((vector_size(32)));
-using IntOct = int32_t __attribute__((vector_size(32)));
-
-/// Makes the codes of two runs that lie side by side (kPairBits in formats/format.h).
-struct PairReader {
-  K_FN Bytes32 load(const uint8_t* runs) const {
-    Bytes32 v;
-    __builtin_memcpy(&v, runs, sizeof v);
-    return v;
-  }
-};
 
 K_FN IntOct to_int_oct(int32x4_t low, int32x4_t high) {
   return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);

@@ -4,21 +4,9 @@
 #include <immintrin.h>
 
 #include "core/dialect.h"
+#include "cpu/simd/pairs.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
-
-/// 32 codes, eight 32-bit lanes: the words of PairReader.
-using Bytes32 = uint32_t __attribute__((vector_size(32)));
-using IntOct = int32_t __attribute__((vector_size(32)));
-
-/// Makes the codes of two runs that lie side by side (kPairBits in formats/format.h).
-struct PairReader {
-  K_FN Bytes32 load(const uint8_t* runs) const {
-    Bytes32 v;
-    __builtin_memcpy(&v, runs, sizeof v);
-    return v;
-  }
-};
 
 /// Lane i of the sum grows by scale i * (the products of codes and x of bytes 4 i to 4 i + 3), where scale i is given
 /// twice, in both halves of lane i of `scales`. Codes < 128; sums of two products stay in 16 bits.

@@ -75,6 +75,18 @@ K_FN Vec abs(Vec a) { return bits_as_float(float_as_bits(a) & 0x7fffffff); }
 
 inline constexpr int kRunParts = 16 / kLanes;
 
+/// Byte i becomes table[byte i], of any number of runs; the table has 16 bytes.
+template <class Table, class Runs>
+K_FN Runs lookup_runs(const Table& table, Runs indices) {
+  Codes runs[sizeof(Runs) / sizeof(Codes)];
+  Bytes16 bytes;
+  __builtin_memcpy(&bytes, &table[0], sizeof bytes);
+  __builtin_memcpy(runs, &indices, sizeof runs);
+  for (Codes& run : runs) run = shuffle_bytes(bytes, run);
+  __builtin_memcpy(&indices, runs, sizeof runs);
+  return indices;
+}
+
 /// Makes 16 codes at a time: a reader as formats/format.h describes it.
 struct CodeReader {
   K_FN Codes load(const uint8_t* run) const {
@@ -92,9 +104,7 @@ struct CodeReader {
   }
   template <class Table>
   K_FN Codes lookup(const Table& table, Codes indices) const {
-    Bytes16 bytes;
-    __builtin_memcpy(&bytes, &table[0], sizeof bytes);
-    return shuffle_bytes(bytes, indices);
+    return lookup_runs(table, indices);
   }
 };
 

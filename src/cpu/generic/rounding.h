@@ -1,0 +1,33 @@
+// How rows of x become integers.
+#pragma once
+
+#include "cpu/simd/simd.h"
+
+namespace mlx_native::cpu::MLXN_ISA {
+
+/// x = scale * q with q the integer nearest to x * inverse. With infinite or NaN values of x the scale is NaN.
+struct Rounding {
+  float inverse, scale;
+
+  /// So that |q| <= most where no magnitude is above `largest`; magnitudes that are all below 2^-100 are lost.
+  K_FN Rounding(float largest, float most) {
+    const bool finite = largest < __builtin_inff();
+    inverse = finite && largest > 0x1p-100f ? most / largest : 0;
+    scale = finite ? largest / most : __builtin_nanf("");
+  }
+};
+
+#if MLXN_HAS_BYTES
+/// Stores kLanes integers as signed bytes from bytes[p] + at on: q = sum over p of 256^(Planes - 1 - p) * bytes[p].
+template <int Planes, int Size>
+K_FN void store_planes(int8_t (&bytes)[Planes][Size], int at, IntVec q) {
+  for (int p = Planes - 1; p > 0; --p) {
+    const IntVec low = q << 24 >> 24;
+    store_bytes(bytes[p] + at, low);
+    q = (q - low) >> 8;
+  }
+  store_bytes(bytes[0] + at, q);
+}
+#endif
+
+}  // namespace mlx_native::cpu::MLXN_ISA
