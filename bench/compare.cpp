@@ -7,10 +7,11 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "limits.h"
+#include "mlxn/limits.h"
 #include "sides.h"
 
 namespace bench {
@@ -59,7 +60,16 @@ struct Cell {
   double work() const { return (by_bytes() ? bytes : flops) * 1e-9; }
 };
 
-Cell measure(const Options& options, const Limits& limits, const Weights& weights, std::vector<NamedSide>& sides,
+/// f32 multiply-adds of the ISA as `mlxn bench --limits` names it; of the newest that the machine has if empty.
+const mlxn::Peak& peak_of(const std::string& isa) {
+  const mlxn::Peak* found = nullptr;
+  for (const mlxn::Peak& peak : mlxn::peaks())
+    if (std::string_view(peak.operands) == "f32" && peak.supported() && (isa.empty() || isa == peak.isa)) found = &peak;
+  if (!found) throw std::runtime_error(fmt::format("no f32 multiply-adds of the ISA '{}' on this machine", isa));
+  return *found;
+}
+
+Cell measure(const Options& options, mlxn::CpuLimits& limits, const Weights& weights, std::vector<NamedSide>& sides,
              std::uint32_t rows, int threads) {
   const Products products(weights, rows, threads);
   const Oracle oracle(weights, products);
@@ -84,8 +94,8 @@ Cell measure(const Options& options, const Limits& limits, const Weights& weight
       s.times.push_back(seconds_since(begin) / products.per_run);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(threads > 1 ? options.pause_ms : 2));
-    read.push_back(limits.read(threads));
-    multiply.push_back(limits.multiply(threads));
+    read.push_back(limits.read_bandwidth());
+    multiply.push_back(limits.operations(peak_of(options.isa)));
   }
   return {weights.shape(), rows, threads, products.flops, products.bytes, median(read), std::ranges::max(multiply)};
 }
@@ -214,7 +224,13 @@ int run(int argc, char** argv) {
   for (const auto& [name, library] : peers) fmt::print("; {}: {}", name, library.description());
   fmt::print("\n");
 
-  const Limits limits(options.isa);
+  constexpr int kRuns = 3;  // of each limit in each round
+  std::map<int, mlxn::CpuLimits> limits;
+  for (const int threads : options.threads)
+    limits.emplace(
+        threads,
+        mlxn::CpuLimits(
+            need(mlx_native::MlxDevice::create(mlx_native::Backend::Cpu, {.threads = std::uint32_t(threads)})), kRuns));
   nlohmann::json cells = nlohmann::json::array();
   for (const std::string& type_name : options.types)
     for (const std::string& shape_text : options.shapes) {
@@ -229,7 +245,7 @@ int run(int argc, char** argv) {
       if (cells.empty()) print_header(sides);
       for (const int threads : options.threads)
         for (const std::uint32_t rows : routed ? options.tokens : options.rows) {
-          const Cell cell = measure(options, limits, weights, sides, rows, threads);
+          const Cell cell = measure(options, limits.at(threads), weights, sides, rows, threads);
           print(cell, sides);
           cells.push_back(to_json(cell, sides));
         }

@@ -50,11 +50,6 @@ struct Weights {
       : blocks(quantize(type, random_floats(count, seed)).value()), values(dequantize(type, blocks).value()) {}
 };
 
-double bound(const Kernel& kernel) {
-  constexpr double kBounds[] = {0, 3e-5, 1e-3, 1.5e-2};  // of Precision
-  return kBounds[static_cast<int>(kernel.accuracy)];
-}
-
 double relative_error(std::span<const float> got, std::span<const double> wanted) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < got.size(); ++i) {
@@ -95,7 +90,7 @@ TEST_P(Products, KeepTheirBoundOnEveryIsaAndFormat) {
         const std::vector<float> x = random_floats(std::size_t{m} * k, m);
         const std::vector<double> wanted = product(x, w.values, m, n, k);
         const std::vector<float> y = multiply(kernel, w, x, m, n, k, 2);
-        EXPECT_LE(relative_error(y, wanted), bound(kernel)) << kernel.name << " m " << m << " k " << k;
+        EXPECT_LE(relative_error(y, wanted), error_bound(kernel.accuracy)) << kernel.name << " m " << m << " k " << k;
       }
     }
   }
@@ -147,7 +142,7 @@ TEST_P(RoutedProducts, TakeTheirExpertsWithDuplicatesAndBadIds) {
       const auto wanted =
           product(std::span(x).subspan(pair / top_k * k, k),
                   std::span(w.values).subspan(std::size_t{ids[pair]} * n * k, std::size_t{n} * k), 1, n, k);
-      EXPECT_LE(relative_error(got, wanted), bound(kernel)) << kernel.name << " pair " << pair;
+      EXPECT_LE(relative_error(got, wanted), error_bound(kernel.accuracy)) << kernel.name << " pair " << pair;
     }
   }
 }

@@ -78,8 +78,7 @@ inline constexpr Data kAllData[] = {Data::Normal, Data::Outliers, Data::Zeros, D
 /// The largest E that a precision allows. With outliers in weights and activations what 8 bits lose of small
 /// activations is multiplied with large weights: three times as much.
 inline double bound(Precision precision, Data data = Data::Normal) {
-  constexpr double kBounds[] = {0, 3e-5, 1e-3, 1.5e-2};
-  return kBounds[static_cast<int>(precision)] * (precision == Precision::Int8 && data == Data::Outliers ? 3 : 1);
+  return error_bound(precision) * (precision == Precision::Int8 && data == Data::Outliers ? 3 : 1);
 }
 
 /// Counter-based draws: the same on every machine.

@@ -11,4 +11,10 @@ enum class Precision {
   Int8,  ///< E <= 1.5e-2 where weights have no outliers: activations rounded to 8 bits a block of 32
 };
 
+/// The largest E that a precision allows; Auto allows what Half does.
+constexpr double error_bound(Precision precision) {
+  constexpr double kBounds[] = {1e-3, 3e-5, 1e-3, 1.5e-2};
+  return kBounds[static_cast<int>(precision)];
+}
+
 }  // namespace mlx_native

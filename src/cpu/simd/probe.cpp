@@ -28,9 +28,6 @@ void floats_to_half(const float* in, uint16_t* out, int n) {
 void bfloats(const uint16_t* in, float* out, int) { store(out, load_bfloat(in)); }
 
 float sum_of(const float* lanes) { return sum(load(lanes)); }
-void sum4_of(const float* p, float* four) {
-  store_quad(four, sum4(load(p), load(p + kLanes), load(p + 2 * kLanes), load(p + 3 * kLanes)));
-}
 float max_lane_of(const float* lanes) { return max_lane(load(lanes)); }
 
 void put(Codes codes, uint8_t* out) { __builtin_memcpy(out, &codes, sizeof codes); }
@@ -61,7 +58,6 @@ SimdProbe probe() {
           floats_to_half,
           bfloats,
           sum_of,
-          sum4_of,
           max_lane_of,
           run_of,
           spread,

@@ -18,7 +18,6 @@ struct SimdProbe {
   void (*float_to_half)(const float* in, std::uint16_t* out, int n);
   void (*bfloat_to_float)(const std::uint16_t* in, float* out, int lanes);
   float (*sum)(const float* lanes);
-  void (*sum4)(const float* four_times_lanes, float* four);
   float (*max_lane)(const float* lanes);
   void (*to_run)(const std::uint8_t* codes, float* out);  ///< 16
   void (*spread)(std::uint32_t bits16, std::uint8_t* out);

@@ -174,12 +174,6 @@ K_FN float sum(Vec v) {
   const Quad q = fold(v);
   return (q[0] + q[1]) + (q[2] + q[3]);
 }
-/// sum() of four, bit for bit.
-K_FN Quad sum4(Vec a, Vec b, Vec c, Vec d) {
-  const Quad x = fold(a), y = fold(b), z = fold(c), w = fold(d);
-  const Transposed lane = transposed(x, y, z, w);
-  return (lane.row[0] + lane.row[1]) + (lane.row[2] + lane.row[3]);
-}
 struct Pairs {
   Vec first, second;
 };
