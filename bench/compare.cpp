@@ -69,7 +69,7 @@ const mlxn::Peak& peak_of(const std::string& isa) {
   return *found;
 }
 
-Cell measure(const Options& options, mlxn::CpuLimits& limits, const Weights& weights, std::vector<NamedSide>& sides,
+Cell measure(const Options& options, mlxn::Limits& limits, const Weights& weights, std::vector<NamedSide>& sides,
              std::uint32_t rows, int threads) {
   const Products products(weights, rows, threads);
   const Oracle oracle(weights, products);
@@ -225,12 +225,12 @@ int run(int argc, char** argv) {
   fmt::print("\n");
 
   constexpr int kRuns = 3;  // of each limit in each round
-  std::map<int, mlxn::CpuLimits> limits;
+  std::map<int, mlxn::Limits> limits;
   for (const int threads : options.threads)
     limits.emplace(
         threads,
-        mlxn::CpuLimits(
-            need(mlx_native::MlxDevice::create(mlx_native::Backend::Cpu, {.threads = std::uint32_t(threads)})), kRuns));
+        mlxn::Limits(need(mlx_native::MlxDevice::create(mlx_native::Backend::Cpu, {.threads = std::uint32_t(threads)})),
+                     kRuns));
   nlohmann::json cells = nlohmann::json::array();
   for (const std::string& type_name : options.types)
     for (const std::string& shape_text : options.shapes) {

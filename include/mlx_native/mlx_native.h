@@ -15,6 +15,7 @@
 #include "mlx_native/models/model.h"
 #include "mlx_native/models/tokenizer.h"
 #include "mlx_native/ops/attention.h"
+#include "mlx_native/ops/checksum.h"
 #include "mlx_native/ops/elementwise.h"
 #include "mlx_native/ops/embedding.h"
 #include "mlx_native/ops/kv_cache.h"

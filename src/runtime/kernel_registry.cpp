@@ -35,6 +35,7 @@ std::string_view op_name(Op op) {
     case Op::MoeWeightedReduce: return "moe_weighted_reduce";
     case Op::Argmax: return "argmax";
     case Op::Sample: return "sample";
+    case Op::Checksum: return "checksum";
     case Op::User: return "user";
   }
   return "unknown";

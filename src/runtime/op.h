@@ -22,6 +22,7 @@ enum class Op {
   MoeWeightedReduce,  // MoeWeightedReduceArgs
   Argmax,             // ArgmaxArgs
   Sample,             // SampleArgs
+  Checksum,           // ChecksumArgs
   User,
 };
 

@@ -48,6 +48,7 @@ TEST(CliBench, EveryFormatOfMatmulWithinItsContract) {
     EXPECT_LE(row.at("error").get<double>(), 3e-5) << row;
     EXPECT_GT(row.at("error").get<double>(), 0) << row;
     EXPECT_GT(row.at("microseconds").get<double>(), 0);
+    EXPECT_GT(row.at("floor_microseconds").get<double>(), 0);
     EXPECT_GT(row.at("weight_gb_per_second").get<double>(), 0);
     EXPECT_GT(row.at("gflops").get<double>(), 0);
     EXPECT_THAT(row.at("kernel").get<std::string>(), HasSubstr("cpu."));
@@ -142,7 +143,7 @@ TEST(CliBench, WrongUsageAndBadInput) {
                                                       {"--op", "conv"},
                                                       {"--limits", "--op", "matmul"},
                                                       {"--limits", "-m", dense_model()},
-                                                      {"--limits", "--backend", "cuda"},
+                                                      {"--limits", "--backend", "emulator"},
                                                       {"--profile", "--op", "matmul"},
                                                       {"--op", "matmul", "--precision", "int4"},
                                                       {"--op", "matmul", "-m", dense_model()},

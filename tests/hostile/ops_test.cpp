@@ -159,6 +159,13 @@ struct Sample {
   }
 };
 
+struct Checksum {
+  Bench& b;
+  ChecksumParams p{.n_words = kChecksumWords + 5};
+  MlxBuffer x = b.u32(kChecksumWords + 5), sums = b.u32(2);
+  Result<void> operator()() { return checksum(b.encoder, b.registry, b.device, x, sums, p); }
+};
+
 struct Case {
   const char* name;
   std::function<Result<void>(Bench&)> call;
@@ -350,6 +357,10 @@ std::vector<Case> cases() {
       spoilt<Sample>("SampleLargeMinP", [](Sample& c) { c.p.min_p = 1.5f; }, {"min_p is 1.5", "[0, 1]"}),
       spoilt<Sample>("SampleNanMinP", [](Sample& c) { c.p.min_p = NAN; }, {"min_p is nan"}),
       spoilt<Sample>("SampleShortLogits", [](Sample& c) { c.p.n_vocab = 11; }, {"logits holds 10", "11"}),
+      spoilt<Checksum>("ChecksumOfNothing", [](Checksum& c) { c.p.n_words = 0; }, {"n_words is 0"}),
+      spoilt<Checksum>("ChecksumShortInput", [](Checksum& c) { ++c.p.n_words; }, {"input holds 4101", "4102"}),
+      spoilt<Checksum>("ChecksumWraps", [](Checksum& c) { c.p.n_words = UINT64_MAX; }, {"input holds 4101"}),
+      spoilt<Checksum>("ChecksumShortSums", [](Checksum& c) { c.sums = c.b.u32(1); }, {"sums holds 1", "2"}),
       spoilt<Sample>("SampleMovedFromLogits", [](Sample& c) { MlxBuffer taken = std::move(c.x); },
                      {"logits", "moved from"}),
   };
@@ -381,7 +392,7 @@ TEST_P(HostileOp, IsAnErrorThatSaysWhy) {
 template <class Op>
 class CorrectOp : public testing::Test {};
 using AllOps = testing::Types<Matmul, MatmulId, Embedding, Dequantize, Norm, Rope, CacheWrite, Attention, Add, Silu,
-                              Gelu, Topk, Reduce, Argmax, Sample>;
+                              Gelu, Topk, Reduce, Argmax, Sample, Checksum>;
 TYPED_TEST_SUITE(CorrectOp, AllOps);
 
 // What the cases above start from is correct, or they would prove nothing.

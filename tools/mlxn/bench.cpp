@@ -34,7 +34,8 @@ Command add_bench(CLI::App& app) {
   auto* op = command->add_option("--op", options->op, "matmul, or matmul_id (routed to experts)")
                  ->check(CLI::IsMember({"matmul", "matmul_id"}))
                  ->type_name("OP");
-  auto* limits = command->add_flag("--limits", options->limits, "what the CPU can read and multiply at most");
+  auto* limits =
+      command->add_flag("--limits", options->limits, "what the device can read, and a CPU multiply, at most");
   model->excludes(op);
   limits->excludes(model, op);
   command->add_option("--type", options->type, "weight type, or all")->type_name("TYPE")->capture_default_str();
@@ -54,11 +55,11 @@ Command add_bench(CLI::App& app) {
       "With --profile: every command runs alone, its launch included in its time; the fastest of -r runs. Bytes are\n"
       "those that it must read and write, the limit is the machine's read bandwidth or its multiply-adds in f32,\n"
       "whichever is nearer; what a cache holds can be read faster.\n"
-      "With --op: microseconds (median), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against\n"
-      "float64 on sampled outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds "
-      "them.\n"
-      "With --limits: bytes per second out of memory, and multiply-adds per second (a multiplication and an addition\n"
-      "are two operations) in the forms that kernels use; without -t from one thread to one per core.");
+      "With --op: microseconds (median), times the floor (the time of a kernel that only reads the same weights, run\n"
+      "in the same way), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against float64 on sampled\n"
+      "outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds them.\n"
+      "With --limits: bytes per second out of memory, and of a CPU multiply-adds per second (a multiplication and an\n"
+      "addition are two operations) in the forms that kernels use; without -t from one thread to one per core.");
   return {command, [options] {
             if (options->model.path.empty() + options->op.empty() + !options->limits != 2)
               throw Misuse("give one of -m, --op and --limits");

@@ -15,12 +15,10 @@ namespace {
 using mlx_native::Backend;
 using mlx_native::MlxDevice;
 
-MlxDevice cpu(std::uint32_t threads) { return must(MlxDevice::create(Backend::Cpu, {.threads = threads})); }
-
 /// 1, 2, 3 ... on small machines, powers of two on large ones, and all cores.
 std::vector<std::uint32_t> thread_counts() {
   constexpr std::uint32_t kSmall = 8;
-  const std::uint32_t all = cpu(0).parallelism();
+  const std::uint32_t all = DeviceChoice{0, Backend::Cpu}.create().parallelism();
   std::vector<std::uint32_t> counts;
   for (std::uint32_t n = 1; n < all; n = all <= kSmall ? n + 1 : 2 * n) counts.push_back(n);
   counts.push_back(all);
@@ -30,11 +28,14 @@ std::vector<std::uint32_t> thread_counts() {
 }  // namespace
 
 void bench_limits(const BenchOptions& options) {
-  if (options.device.backend.value_or(Backend::Cpu) != Backend::Cpu) throw Misuse("--limits measures the CPU alone");
+  const Backend backend = options.device.backend.value_or(Backend::Cpu);
+  if (backend == Backend::Emulator) throw Misuse("--limits: the emulator's are those of its host");
+  const bool cpu = backend == Backend::Cpu;
   auto counts = options.threads;
-  if (counts == std::vector<std::uint32_t>{0}) counts = thread_counts();
+  if (cpu && counts == std::vector<std::uint32_t>{0}) counts = thread_counts();
   std::vector<Peak> supported;
-  std::ranges::copy_if(peaks(), std::back_inserter(supported), [](const Peak& peak) { return peak.supported(); });
+  std::ranges::copy_if(peaks(), std::back_inserter(supported),
+                       [&](const Peak& peak) { return cpu && peak.supported(); });
 
   Table table{{false, false, false}, {{"limit", "isa", "instructions"}, {"read, GB/s", "", ""}}};
   for (const Peak& peak : supported)
@@ -43,8 +44,8 @@ void bench_limits(const BenchOptions& options) {
   Progress progress(counts.size() * (supported.size() + 1));
   std::uint64_t done = 0;
   for (const std::uint32_t threads : counts) {
-    const MlxDevice device = cpu(threads);
-    CpuLimits limits(device);
+    const MlxDevice device = DeviceChoice{threads, backend}.create();
+    Limits limits(device);
     std::size_t row = 0;
     const auto add = [&](Json entry, const char* key, double rate) {
       entry["threads"] = device.parallelism();
@@ -54,7 +55,8 @@ void bench_limits(const BenchOptions& options) {
       progress.show(++done, fmt::format("{} threads", device.parallelism()));
     };
     table.right.push_back(true);
-    table.rows[0].push_back(fmt::format("{} thread{}", device.parallelism(), device.parallelism() == 1 ? "" : "s"));
+    table.rows[0].push_back(cpu ? fmt::format("{} thread{}", device.parallelism(), device.parallelism() == 1 ? "" : "s")
+                                : printable_line(device.name()));
     add({{"limit", "read"}}, "bytes_per_second", limits.read_bandwidth());
     for (const Peak& peak : supported)
       add({{"limit", "multiply_add"},

@@ -12,6 +12,7 @@
 #include "command.h"
 #include "mlx_native/command_encoder.h"
 #include "mlx_native/graph.h"
+#include "mlx_native/ops/checksum.h"
 #include "mlx_native/ops/matmul.h"
 #include "mlx_native/quantize.h"
 #include "output.h"
@@ -99,7 +100,7 @@ class Weights {
 };
 
 struct Measurement {
-  double microseconds, gigabytes_per_second, gigaflops, error;
+  double microseconds, floor, gigabytes_per_second, gigaflops, error;  // floor: microseconds of reading the weights
   std::string kernel;
 };
 
@@ -160,35 +161,52 @@ Measurement measure(const MlxDevice& device, const KernelRegistry& registry, con
                                                .ggml_type = problem.type,
                                                .precision = problem.precision}));
   };
+  const std::size_t bytes = bytes_read(problem, id_values), words = bytes / sizeof(std::uint32_t);
+  const std::size_t sum_count = (words - 1) / mlx_native::kChecksumWords + 1;
+  auto sums = must(device.alloc_buffer(sum_count * sizeof(std::uint32_t), DType::U32, {sum_count}));
+  const auto record_read = [&](CommandEncoder& encoder) {
+    const auto weight =
+        must(must(weights.next().slice_view(0, words * sizeof(std::uint32_t))).reinterpret(DType::U32, {words}));
+    must(mlx_native::checksum(encoder, registry, device, weight, sums, {.n_words = words}));
+  };
   std::string kernel;
-  // On a GPU as a graph, as models run them.
-  const auto run = [&](std::uint32_t products) {
+  // Many at once, to hide the cost of a commit; on a GPU as a graph, as models run them.
+  const auto run = [&](const auto& record_one, std::uint32_t count) {
     auto session = must(mlx_native::GraphExecutor(device).begin());
-    for (std::uint32_t i = 0; i < products; ++i) record(session.encoder());
+    for (std::uint32_t i = 0; i < count; ++i) record_one(session.encoder());
     auto kernels = session.encoder().dispatched_kernels();
-    kernels.resize(kernels.size() / products);
+    kernels.resize(kernels.size() / count);
     kernel = fmt::format("{}", fmt::join(kernels, " + "));
     const auto timed = [](const auto& work) {
       const auto start = std::chrono::steady_clock::now();
       must(work());
       return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
     };
-    if (device.backend() == mlx_native::Backend::Cpu) return timed([&] { return session.finish(); }) / products;
+    if (device.backend() == mlx_native::Backend::Cpu) return timed([&] { return session.finish(); }) / count;
     auto graph = must(session.record());
     must(graph.replay());
-    return timed([&] { return graph.replay(); }) / products;
+    return timed([&] { return graph.replay(); }) / count;
   };
-  run(1);
-  // As many products at once as hide the cost of a commit.
-  constexpr double kMicroseconds = 2000;
-  const auto products = static_cast<std::uint32_t>(std::clamp(kMicroseconds / run(1), 1.0, 1000.0));
-  std::vector<double> times;
-  for (std::uint32_t i = 0; i < repetitions; ++i) times.push_back(run(products));
+  const auto count_of = [&](const auto& record_one) {
+    constexpr double kMicroseconds = 2000;
+    run(record_one, 1);
+    return static_cast<std::uint32_t>(std::clamp(kMicroseconds / run(record_one, 1), 1.0, 1000.0));
+  };
+  const std::uint32_t reads = count_of(record_read), products = count_of(record);
+  std::vector<double> floors, times;
+  for (std::uint32_t i = 0; i < repetitions; ++i) {
+    floors.push_back(run(record_read, reads));
+    times.push_back(run(record, products));
+  }
   const double time = statistics(times).median;
   const double flops = 2.0 * static_cast<double>(outputs) * problem.k;
   const auto result = must(output.as_slice<float>());
-  return {time, static_cast<double>(bytes_read(problem, id_values)) / time * 1e-3, flops / time * 1e-3,
-          error_of(problem, weights, input_values, id_values, result), kernel};
+  return {time,
+          statistics(floors).median,
+          static_cast<double>(bytes) / time * 1e-3,
+          flops / time * 1e-3,
+          error_of(problem, weights, input_values, id_values, result),
+          kernel};
 }
 
 std::vector<GgmlType> types_of(const BenchOptions& options) {
@@ -214,8 +232,8 @@ void bench_op(const BenchOptions& options) {
   const bool routed = options.op == "matmul_id";
   const KernelRegistry registry;
   Json list = Json::array();
-  Table table{{false, false, true, true, true, true, true, true, true, true, false},
-              {{"op", "type", "n", "k", "m", "threads", "us", "GB/s", "GFLOP/s", "E", "kernel"}}};
+  Table table{{false, false, true, true, true, true, true, true, true, true, true, false},
+              {{"op", "type", "n", "k", "m", "threads", "us", "x floor", "GB/s", "GFLOP/s", "E", "kernel"}}};
   Progress progress(options.threads.size() * types.size() * options.m.size());
   for (const std::uint32_t threads : options.threads) {
     const MlxDevice device = DeviceChoice{threads, options.device.backend}.create();
@@ -243,6 +261,7 @@ void bench_op(const BenchOptions& options) {
                       {"threads", device.parallelism()},
                       {"precision", precision_name(problem.precision)},
                       {"microseconds", result.microseconds},
+                      {"floor_microseconds", result.floor},
                       {"weight_gb_per_second", result.gigabytes_per_second},
                       {"gflops", result.gigaflops},
                       {"error", result.error},
@@ -251,8 +270,9 @@ void bench_op(const BenchOptions& options) {
         table.rows.push_back(
             {options.op, std::string(mlx_native::ggml_type_name(type)), fmt::format("{}", options.n),
              fmt::format("{}", options.k), fmt::format("{}", m), fmt::format("{}", device.parallelism()),
-             fmt::format("{:.1f}", result.microseconds), fmt::format("{:.2f}", result.gigabytes_per_second),
-             fmt::format("{:.1f}", result.gigaflops), fmt::format("{:.1e}", result.error), result.kernel});
+             fmt::format("{:.1f}", result.microseconds), fmt::format("{:.2f}", result.microseconds / result.floor),
+             fmt::format("{:.2f}", result.gigabytes_per_second), fmt::format("{:.1f}", result.gigaflops),
+             fmt::format("{:.1e}", result.error), result.kernel});
       }
     }
   }

@@ -22,18 +22,17 @@ using mlx_native::GgufFile;
 using mlx_native::MlxDevice;
 using mlx_native::ProfileEntry;
 
-/// What a kernel can reach on this device.
-struct Limits {
-  double bytes_per_second, operations_per_second;
+/// What a kernel can reach on this device; 0 where it is not known: operations on GPUs, both on the emulator.
+struct Reach {
+  double bytes_per_second = 0, operations_per_second = 0;
 };
 
-/// The better of `before` and what the device can do now, as other work on the machine disturbs both. Of the CPU; of
-/// other devices none are known.
-std::optional<Limits> limits_of(const MlxDevice& device, std::optional<Limits> before = std::nullopt) {
-  if (device.backend() != Backend::Cpu) return std::nullopt;
-  Limits best = before.value_or(Limits{0, 0});
-  CpuLimits limits(device);
+/// The better of `best` and what the device can do now, as other work on the machine disturbs both.
+Reach reach_of(const MlxDevice& device, Reach best = {}) {
+  if (device.backend() == Backend::Emulator) return best;
+  Limits limits(device);
   best.bytes_per_second = std::max(best.bytes_per_second, limits.read_bandwidth());
+  if (device.backend() != Backend::Cpu) return best;
   for (const Peak& peak : peaks())
     if (peak.operands == std::string_view("f32") && peak.supported())
       best.operations_per_second = std::max(best.operations_per_second, limits.operations(peak));
@@ -41,10 +40,10 @@ std::optional<Limits> limits_of(const MlxDevice& device, std::optional<Limits> b
 }
 
 /// The nearer of the two limits, as a fraction of it.
-std::optional<double> fraction(const ProfileEntry& entry, const std::optional<Limits>& limits) {
-  if (!limits || entry.seconds <= 0) return std::nullopt;
-  const double read = static_cast<double>(entry.bytes) / limits->bytes_per_second;
-  const double compute = limits->operations_per_second > 0 ? entry.operations / limits->operations_per_second : 0;
+std::optional<double> fraction(const ProfileEntry& entry, const Reach& limits) {
+  if (entry.seconds <= 0 || limits.bytes_per_second <= 0) return std::nullopt;
+  const double read = static_cast<double>(entry.bytes) / limits.bytes_per_second;
+  const double compute = limits.operations_per_second > 0 ? entry.operations / limits.operations_per_second : 0;
   return std::max(read, compute) / entry.seconds;
 }
 
@@ -76,7 +75,7 @@ Profile measure(mlx_native::Model& plain, mlx_native::Model& profiled, const Tes
   return best;
 }
 
-Json json_of(const MlxDevice& device, const Test& test, const Profile& profile, const std::optional<Limits>& limits) {
+Json json_of(const MlxDevice& device, const Test& test, const Profile& profile, const Reach& limits) {
   Json commands = Json::array();
   for (const auto& entry : profile.commands) {
     Json row = {
@@ -90,15 +89,13 @@ Json json_of(const MlxDevice& device, const Test& test, const Profile& profile, 
                  {"threads", device.parallelism()},
                  {"seconds", profile.whole},
                  {"seconds_as_single_commands", profile.alone}};
-  if (limits)
-    result["limits"] = {{"read_bytes_per_second", limits->bytes_per_second},
-                        {"f32_operations_per_second", limits->operations_per_second}};
+  result["limits"] = {{"read_bytes_per_second", limits.bytes_per_second}};
+  if (limits.operations_per_second > 0) result["limits"]["f32_operations_per_second"] = limits.operations_per_second;
   result["commands"] = std::move(commands);
   return result;
 }
 
-std::string text_of(const MlxDevice& device, const Test& test, const Profile& profile,
-                    const std::optional<Limits>& limits) {
+std::string text_of(const MlxDevice& device, const Test& test, const Profile& profile, const Reach& limits) {
   Table table{{false, false, false, true, true, true, true, true, true, true},
               {{"op", "problem", "kernel", "calls", "ms", "share", "us/call", "GB/s", "GFLOP/s", "of limit"}}};
   for (const auto& entry : profile.commands) {
@@ -114,10 +111,9 @@ std::string text_of(const MlxDevice& device, const Test& test, const Profile& pr
   }
   std::string text = fmt::format("{} on {}: {:.2f} ms; as single commands {:.2f} ms\n", test.name(),
                                  printable_line(device.name()), 1e3 * profile.whole, 1e3 * profile.alone);
-  if (limits)
-    text += fmt::format("limits: {:.1f} GB/s, {:.0f} GFLOP/s\n", limits->bytes_per_second * 1e-9,
-                        limits->operations_per_second * 1e-9);
-  return text + "\n" + table.markdown() + "\n";
+  text += fmt::format("limits: {:.1f} GB/s", limits.bytes_per_second * 1e-9);
+  if (limits.operations_per_second > 0) text += fmt::format(", {:.0f} GFLOP/s", limits.operations_per_second * 1e-9);
+  return text + "\n" + "\n" + table.markdown() + "\n";
 }
 
 }  // namespace
@@ -135,9 +131,9 @@ void bench_profile(const BenchOptions& options) {
     auto profiled = load_model(choice, file, device.create(true));
     for (const auto& test : tests) {
       progress.show(list.size(), test.name());
-      const auto before = limits_of(plain.device());
+      const auto before = reach_of(plain.device());
       const auto profile = measure(plain, profiled, test, options.repetitions);
-      const auto limits = limits_of(plain.device(), before);
+      const auto limits = reach_of(plain.device(), before);
       list.push_back(json_of(plain.device(), test, profile, limits));
       text += text_of(plain.device(), test, profile, limits);
     }

@@ -9,6 +9,7 @@ void add_rows(const RowSink& sink) {
   add_norm_rows(sink);
   add_position_rows(sink);
   add_sampling_rows(sink);
+  add_checksum_rows(sink);
 #define MLXN_FORMAT(Name, ggml_name) add_##Name##_rows(sink);
   MLXN_FORMATS(MLXN_FORMAT)
 #undef MLXN_FORMAT

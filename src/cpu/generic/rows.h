@@ -28,6 +28,7 @@ void add(const RowSink& sink, Op op, std::size_t (*scratch_bytes)(const void*) =
 
 // One function per file of kernels.
 void add_attention_rows(const RowSink& sink);
+void add_checksum_rows(const RowSink& sink);
 void add_elementwise_rows(const RowSink& sink);
 void add_moe_rows(const RowSink& sink);
 void add_position_rows(const RowSink& sink);

@@ -8,6 +8,7 @@
 
 #include "formats/list.h"
 #include "gpu/launch/attention.h"
+#include "gpu/launch/checksum.h"
 #include "gpu/launch/elementwise.h"
 #include "gpu/launch/matmul.h"
 #include "gpu/launch/moe.h"

@@ -41,6 +41,7 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
   add.template operator()<MoeWeightedReduce>(detail::Op::MoeWeightedReduce, std::nullopt);
   add.template operator()<Argmax>(detail::Op::Argmax, std::nullopt);
   add.template operator()<Sample>(detail::Op::Sample, std::nullopt);
+  add.template operator()<Checksum>(detail::Op::Checksum, std::nullopt);
 #define MLXN_FORMAT(Name, ggml_name)                                                 \
   add.template operator()<MatVec<Name>>(detail::Op::MatVec, GgmlType::Name);         \
   add.template operator()<MatVecId<Name>>(detail::Op::MatVecId, GgmlType::Name);     \
