@@ -92,7 +92,7 @@ void Team::barrier() {
   if (count_ > 1) state_.barrier();
 }
 
-ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), first_(state_, 0, count) {
+ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), places_(count), first_(state_, 0, count) {
   threads_.reserve(count - 1);
   try {
     for (std::uint32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { work(i); });
@@ -115,6 +115,7 @@ void ThreadPool::run(const std::function<void(Team&)>& body) {
   body_ = &body;
   const std::uint32_t runs = done_.load();
   running_.store(count_ - 1, std::memory_order_relaxed);
+  places_.settle(0);
   generation_.next();
   body(first_);
   if (count_ > 1) done_.wait_while(runs);
@@ -126,6 +127,7 @@ void ThreadPool::work(std::uint32_t index) {
     generation_.wait_while(seen);
     ++seen;
     if (stopping_.load(std::memory_order_relaxed)) return;
+    places_.settle(index);
     (*body_)(team);
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.next();
   }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "cpu/places.h"
 #include "cpu/team.h"
 
 namespace mlx_native::cpu {
@@ -70,6 +71,7 @@ class ThreadPool {
 
   const std::uint32_t count_;
   TeamState state_;
+  Places places_;
   Team first_;
   std::mutex turn_;
   const std::function<void(Team&)>* body_ = nullptr;

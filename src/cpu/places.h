@@ -1,0 +1,28 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+namespace mlx_native::cpu {
+
+/// On which CPUs the workers of a team run. A worker that wakes where another one runs makes all others wait at the
+/// next barrier, and the kernel takes milliseconds to part the two.
+class Places {
+ public:
+  explicit Places(std::uint32_t count);
+
+  /// Called by a worker when it begins. One that shares its CPU with another goes to one that no worker is on, if its
+  /// affinity mask has one; from there the kernel may move it as before. The first worker, whose thread is the
+  /// caller's, stays where it is.
+  void settle(std::uint32_t index);
+
+ private:
+  bool taken(int cpu, std::uint32_t but) const;
+
+  static constexpr int kNone = -1;
+  const std::uint32_t count_;
+  std::unique_ptr<std::atomic<int>[]> cpus_;  ///< each written by its worker alone, and only when it changes
+};
+
+}  // namespace mlx_native::cpu
