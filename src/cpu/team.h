@@ -17,6 +17,7 @@ class Team {
  public:
   /// Bytes of a worker's own memory. Half a typical L2.
   static constexpr std::size_t kLocalBytes = std::size_t{512} << 10;
+  static constexpr uint64_t kMostPieces = 1000000;
 
   Team(TeamState& state, uint32_t index, uint32_t count);
 
@@ -32,22 +33,28 @@ class Team {
     return {begin < n ? begin : n, end < n ? end : n};
   }
 
-  /// Hands n items, fewer than 2^32 pieces of `grain`, to whichever worker is free: body(Range) for one piece after the
-  /// other. For work whose results do not depend on who does it; a core that another program shares does less of it.
-  /// Every worker must call it.
+  /// body(Range) for one piece of `grain` items after the other: first, in order, those of this worker's part(n,
+  /// grain), then from the end of what others still have of theirs. So memory is read as a stream, and a core that
+  /// another program shares does less. For work whose results do not depend on who does it. Pieces are larger where a
+  /// part would have more than kMostPieces of them. Every worker must call it.
   template <class Body>
   K_FN void share(uint64_t n, uint64_t grain, const Body& body) {
     ++loop_;
-    for (uint64_t piece; claim((n + grain - 1) / grain, piece);)
-      body(Range{piece * grain, (piece + 1) * grain < n ? (piece + 1) * grain : n});
+    while (n / grain >= kMostPieces) grain *= 2;
+    const uint64_t pieces = (n + grain - 1) / grain;
+    for (uint32_t i = 0; i < count_; ++i) {
+      const uint32_t owner = index_ + i < count_ ? index_ + i : index_ + i - count_;
+      for (uint64_t piece; claim(owner, pieces, piece);)
+        body(Range{piece * grain, (piece + 1) * grain < n ? (piece + 1) * grain : n});
+    }
   }
 
   /// Waits until every worker is here. Every worker must call it, whatever its part.
   void barrier();
 
  private:
-  /// The next piece of the current loop, if any is left.
-  bool claim(uint64_t pieces, uint64_t& piece);
+  /// A piece of the current loop out of the part of `owner`, if any is left there.
+  bool claim(uint32_t owner, uint64_t pieces, uint64_t& piece);
 
   TeamState& state_;
   uint32_t index_, count_;

@@ -65,19 +65,28 @@ void TeamState::barrier() {
   }
 }
 
-bool TeamState::claim(std::uint32_t loop, std::uint64_t pieces, std::uint64_t& piece) {
-  std::atomic<std::uint64_t>& counter = loops_[loop % loops_.size()];
-  for (std::uint64_t seen = counter.load(std::memory_order_relaxed);;) {
-    const auto ahead = static_cast<std::int32_t>(static_cast<std::uint32_t>(seen >> 32) - loop);
-    piece = ahead < 0 ? 0 : seen & 0xffffffffu;
-    if (ahead > 0 || piece >= pieces) return false;
-    const std::uint64_t next = std::uint64_t{loop} << 32 | (piece + 1);
-    if (counter.compare_exchange_weak(seen, next, std::memory_order_relaxed)) return true;
+bool TeamState::claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece) {
+  constexpr int kPlaceBits = 20;
+  constexpr std::uint64_t kPlace = (std::uint64_t{1} << kPlaceBits) - 1;
+  constexpr std::uint32_t kLoop = (std::uint32_t{1} << (64 - 2 * kPlaceBits)) - 1;
+  static_assert(Team::kMostPieces <= kPlace);
+  std::atomic<std::uint64_t>& left = left_[owner].bits;
+  for (std::uint64_t seen = left.load(std::memory_order_relaxed);;) {
+    const std::uint32_t behind = (loop - static_cast<std::uint32_t>(seen >> (2 * kPlaceBits))) & kLoop;
+    if (behind > kLoop / 2) return false;
+    std::uint64_t begin = behind ? 0 : seen >> kPlaceBits & kPlace, end = behind ? size : seen & kPlace;
+    const bool any = begin < end;
+    if (!any && !behind) return false;
+    if (any) piece = first ? begin++ : --end;
+    const std::uint64_t next = std::uint64_t{loop & kLoop} << (2 * kPlaceBits) | begin << kPlaceBits | end;
+    if (left.compare_exchange_weak(seen, next, std::memory_order_relaxed)) return any;
   }
 }
 
 TeamState::TeamState(std::uint32_t count)
-    : count_(count), local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))) {
+    : count_(count),
+      local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))),
+      left_(std::make_unique<Left[]>(count)) {
   if (!local_) throw std::bad_alloc();
 }
 
@@ -86,7 +95,12 @@ void TeamState::Free::operator()(std::byte* memory) const { std::free(memory); }
 Team::Team(TeamState& state, std::uint32_t index, std::uint32_t count)
     : state_(state), index_(index), count_(count), local_(state.local(index)) {}
 
-bool Team::claim(std::uint64_t pieces, std::uint64_t& piece) { return state_.claim(loop_, pieces, piece); }
+bool Team::claim(std::uint32_t owner, std::uint64_t pieces, std::uint64_t& piece) {
+  const std::uint64_t begin = pieces * owner / count_, end = pieces * (owner + 1) / count_;
+  if (!state_.claim(loop_, owner, end - begin, owner == index_, piece)) return false;
+  piece += begin;
+  return true;
+}
 
 void Team::barrier() {
   if (count_ > 1) state_.barrier();

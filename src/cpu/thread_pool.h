@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -38,7 +37,8 @@ class TeamState {
 
   void barrier();
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
-  bool claim(std::uint32_t loop, std::uint64_t pieces, std::uint64_t& piece);
+  /// Takes one of the `size` pieces that `owner` has in a loop: the first one left, or the last one.
+  bool claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece);
 
  private:
   struct Free {
@@ -48,10 +48,13 @@ class TeamState {
   std::unique_ptr<std::byte[], Free> local_;  ///< untouched here: a worker's part comes to its own NUMA node
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) Signal phase_;
-  /// Of a loop in progress: its number in the high half, the next piece in the low one. Without a barrier between them
-  /// workers can be in different loops; whoever is ahead has seen the end of those behind, so a counter that tells of a
-  /// later loop says that this one is over.
-  std::array<std::atomic<std::uint64_t>, 8> loops_{};
+  /// What is left of a worker's part of a loop: from high to low, 24 bits of the loop's number, and 20 bits each of the
+  /// first piece and of the one behind the last. Without a barrier between them workers can be in different loops;
+  /// whoever is ahead has seen the end of those behind, so a part that tells of a later loop is over in this one.
+  struct alignas(64) Left {
+    std::atomic<std::uint64_t> bits{0};
+  };
+  std::unique_ptr<Left[]> left_;
 };
 
 /// `count` workers, the caller of run() being the first.

@@ -75,6 +75,54 @@ TEST_P(Pool, LocalMemoryIsOfEachWorkerAlone) {
   });
 }
 
+TEST_P(Pool, SharedPiecesAreDoneOnceInLoopsWithoutBarriers) {
+  const std::uint32_t workers = GetParam();
+  ThreadPool pool(workers);
+  const std::vector<std::uint64_t> sizes{0, 1, 3, workers, 100, 0, 1000};
+  const int rounds = workers > 8 ? 10 : 100;
+  std::vector<std::vector<int>> done;
+  for (int round = 0; round < rounds; ++round)
+    for (const std::uint64_t n : sizes) done.emplace_back(n, 0);
+  pool.run([&](Team& team) {
+    for (std::vector<int>& loop : done)
+      team.share(loop.size(), 7, [&](Range items) {
+        ASSERT_LE(items.end - items.begin, 7u);
+        for (std::uint64_t i = items.begin; i < items.end; ++i) ++loop[i];
+      });
+  });
+  for (const std::vector<int>& loop : done) EXPECT_EQ(loop, std::vector<int>(loop.size(), 1));
+}
+
+TEST(TeamShare, GivesAWorkerItsOwnPartInOrderAndThenTheEndsOfOthers) {
+  TeamState state(3);
+  std::vector<std::uint64_t> order;
+  Team second(state, 1, 3);
+  second.share(9, 1, [&](Range items) { order.push_back(items.begin); });
+  EXPECT_EQ(order, (std::vector<std::uint64_t>{3, 4, 5, 8, 7, 6, 2, 1, 0}));
+  Team(state, 0, 3).share(9, 1, [&](Range) { FAIL() << "the loop is over"; });
+}
+
+TEST(TeamShare, AWorkerMayComeLateByManyLoops) {
+  TeamState state(2);
+  Team late(state, 0, 2), busy(state, 1, 2);
+  std::uint64_t done = 0;
+  for (int loop = 0; loop < 70000; ++loop) busy.share(1, 1, [&](Range) { ++done; });
+  EXPECT_EQ(done, 70000u);
+  for (int loop = 0; loop < 70000; ++loop) late.share(1, 1, [&](Range) { FAIL() << "loop " << loop << " is over"; });
+  late.share(4, 1, [&](Range) { ++done; });
+  EXPECT_EQ(done, 70004u);
+}
+
+TEST(TeamShare, MakesPiecesLargerWhereThereAreTooMany) {
+  TeamState state(1);
+  std::uint64_t at = 0;
+  Team(state, 0, 1).share(5 * Team::kMostPieces + 3, 2, [&](Range items) {
+    ASSERT_EQ(items.begin, at);
+    at = items.end;
+  });
+  EXPECT_EQ(at, 5 * Team::kMostPieces + 3);
+}
+
 TEST(ThreadPool, WakesAfterSleepAndServesCallersInTurn) {
   ThreadPool pool(3);
   std::uint64_t total = 0;  // guarded by the pool: one run at a time, and only the first worker adds

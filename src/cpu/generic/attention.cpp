@@ -26,9 +26,11 @@ void attend_by_tiles(const AttentionArgs& a, Team& team) {
     size = (size / 2 + kLanes - 1) / kLanes * kLanes;
   const uint64_t tiles = (rows + size - 1) / size;
   team.share(tiles * a.n_kv_heads, 1, [&](Range items) {
-    const uint64_t tile = tiles - 1 - items.begin % tiles, first = tile * size;
-    const uint64_t count = rows - first < size ? rows - first : size;
-    AttentionTile<T>(a, items.begin / tiles, first, count, reinterpret_cast<float*>(team.local())).run();
+    for (uint64_t item = items.begin; item < items.end; ++item) {
+      const uint64_t tile = tiles - 1 - item % tiles, first = tile * size;
+      const uint64_t count = rows - first < size ? rows - first : size;
+      AttentionTile<T>(a, item / tiles, first, count, reinterpret_cast<float*>(team.local())).run();
+    }
   });
 }
 

@@ -251,8 +251,8 @@ void stream_attention(const AttentionArgs& a, Team& team) {
   const bool split = Chunks && last_chunk > first_chunk;
   const uint64_t chunks = split ? last_chunk - first_chunk + 1 : 1;
   const Partials partials{reinterpret_cast<float*>(a.scratch), rows * a.n_kv_heads, chunks, Partials::stride_of(a)};
-  team.share(a.n_kv_heads * row_blocks * chunks, 1, [&](Range items) {
-    const uint64_t chunk = items.begin % chunks, block = items.begin / chunks;
+  const auto stream = [&](uint64_t i) {
+    const uint64_t chunk = i % chunks, block = i / chunks;
     const uint64_t first = block % row_blocks * kItemRows, start = (first_chunk + chunk) * kChunk;
     const StreamItem item{block / row_blocks,
                           first,
@@ -267,6 +267,9 @@ void stream_attention(const AttentionArgs& a, Team& team) {
       for (; row + 4 <= item.count; row += 4) stream_rows<T, 4>(a, item, row);
     for (; row + 2 <= item.count; row += 2) stream_rows<T, 2>(a, item, row);
     if (row < item.count) stream_rows<T, 1>(a, item, row);
+  };
+  team.share(a.n_kv_heads * row_blocks * chunks, 1, [&](Range items) {
+    for (uint64_t i = items.begin; i < items.end; ++i) stream(i);
   });
   if (!split) return;
   team.barrier();

@@ -53,10 +53,11 @@ struct MatVecJob {
   }
 };
 
-/// Weight rows that a worker takes at a time: enough bytes to be read as a stream, few enough to even out the workers.
+/// Weight rows that a worker takes at a time: few enough to even out the workers, enough bytes that one who helps
+/// another reads a stream.
 inline uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, const Team& team) {
-  constexpr uint64_t kStream = 128 << 10;
-  const uint64_t stream = kStream / row_bytes, even = n / (8 * team.count());
+  constexpr uint64_t kStream = 64 << 10;
+  const uint64_t stream = kStream / row_bytes, even = n / (16 * team.count());
   const uint64_t rows = stream < even ? stream : even;
   return rows ? rows : 1;
 }
