@@ -50,8 +50,8 @@ void add_word_rows(const RowSink& sink, const char* variant) {
       variant, [](const void* args) { return static_cast<const MatmulArgs*>(args)->m <= Dot::kRowsAtOnce; },
       Dot::kAccuracy);
   add_format_row<Format>(
-      sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>, scratch<MatmulIdArgs, routed_scratch<Dot>>,
-      variant,
+      sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
+      scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>, variant,
       [](const void* args) {
         const auto& a = *static_cast<const MatmulIdArgs*>(args);
         return uint64_t{a.n_tokens} * a.top_k <= uint64_t{Dot::kRowsAtOnce} * a.n_experts;
@@ -106,7 +106,7 @@ void add_format_rows(const RowSink& sink) {
   add_format_row<Format>(sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>,
                          scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>);
   add_format_row<Format>(sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
-                         scratch<MatmulIdArgs, routed_scratch<Dot>>);
+                         scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>);
   add_format_row<Format>(sink, Op::EmbeddingGather, entry<EmbeddingArgs, embedding_gather<Format>>);
   add_format_row<Format>(sink, Op::Dequantize, entry<DequantizeArgs, dequantize<Format>>);
 }

@@ -88,9 +88,19 @@ void mat_vec(const MatmulArgs& a, Team& team) {
   team.share(a.n, rows_of_piece(a.n, a.row_bytes, team), [&](Range columns) { job.run(columns); });
 }
 
+template <class Dot>
+K_FN bool is_small_routed(const MatmulIdArgs& a) {
+  return is_small<Dot>(a.n_tokens, a.k) && routed_scratch<Dot>(a) <= Team::kLocalBytes;
+}
+
+template <class Format, class Dot>
+std::size_t mat_vec_id_scratch(const MatmulIdArgs& a) {
+  return is_small_routed<Dot>(a) ? 0 : routed_scratch<Dot>(a);
+}
+
 template <class Format, class Dot>
 void mat_vec_id(const MatmulIdArgs& a, Team& team) {
-  routed_product<Dot>(a, team, rows_of_piece(a.n, a.row_bytes, team),
+  routed_product<Dot>(a, team, rows_of_piece(a.n, a.row_bytes, team), is_small_routed<Dot>(a),
                       [&](const uint8_t* weight, const Prepared<Dot>& x, const RowMap& rows) {
                         return MatVecJob<Format, Dot>{weight, a.row_bytes, a.k, x, rows};
                       });

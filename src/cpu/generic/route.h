@@ -27,6 +27,7 @@ struct RowMap {
 struct Route {
   const uint64_t* starts;  // of each expert in `order`, then of the bad ids, then the end
   const uint64_t* order;
+  const uint64_t* used;  // how many experts have rows, then which
 
   K_FN RowMap rows_of(const MatmulIdArgs& a, uint64_t expert) const {
     return {a.input, a.output, order + starts[expert], starts[expert + 1] - starts[expert], a.top_k, a.k, a.n};
@@ -39,24 +40,28 @@ struct Route {
   }
 };
 
-inline std::size_t route_scratch(const MatmulIdArgs& a) {
-  return (std::size_t{a.n_experts} + 3 + std::size_t{a.n_tokens} * a.top_k + 7) / 8 * 64;  // a multiple of 64
+inline std::size_t route_bytes(const MatmulIdArgs& a) {
+  const std::size_t pairs = std::size_t{a.n_tokens} * a.top_k;
+  return (2 * std::size_t{a.n_experts} + 4 + pairs + 7) / 8 * 64;  // a multiple of 64
 }
 
-/// The route in the args' scratch, made by the first worker: complete after the next barrier.
-inline Route make_route(const MatmulIdArgs& a, Team& team) {
-  uint64_t* const counts = reinterpret_cast<uint64_t*>(a.scratch);
+/// The route in `memory`; who does not `make` it may read it after the next barrier.
+inline Route route_at(const MatmulIdArgs& a, uint8_t* memory, bool make) {
   const uint64_t buckets = uint64_t{a.n_experts} + 1, pairs = uint64_t{a.n_tokens} * a.top_k;
-  uint64_t* const order = counts + buckets + 2;
-  if (team.index() == 0) {
+  uint64_t* const counts = reinterpret_cast<uint64_t*>(memory);
+  uint64_t *const used = counts + buckets + 2, *const order = used + buckets;
+  if (make) {
     const auto bucket = [&](uint64_t pair) { return a.ids[pair] < a.n_experts ? a.ids[pair] : a.n_experts; };
     // counts[b + 2] counts bucket b; then counts[b + 1] runs through the places of b and ends where b + 1 starts.
     for (uint64_t b = 0; b < buckets + 2; ++b) counts[b] = 0;
     for (uint64_t pair = 0; pair < pairs; ++pair) ++counts[bucket(pair) + 2];
+    used[0] = 0;
+    for (uint64_t expert = 0; expert < a.n_experts; ++expert)
+      if (counts[expert + 2]) used[++used[0]] = expert;
     for (uint64_t b = 0; b < buckets; ++b) counts[b + 2] += counts[b + 1];
     for (uint64_t pair = 0; pair < pairs; ++pair) order[counts[bucket(pair) + 1]++] = pair;
   }
-  return {counts, order};
+  return {counts, order, used};
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -9,22 +9,31 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 template <class Way>
 std::size_t routed_scratch(const MatmulIdArgs& a) {
-  return route_scratch(a) + Prepared<Way>::bytes(a.n_tokens, a.k);
+  return route_bytes(a) + Prepared<Way>::bytes(a.n_tokens, a.k);
 }
 
-/// make_job(weight, x, rows) is the product of an expert; its run(Range) makes `piece` columns at a time.
+/// make_job(weight, x, rows) is the product of an expert; its run(Range) makes at most `piece` columns at a time.
+/// `alone`: every worker makes route and x in its own memory, which has room for routed_scratch.
 template <class Way, class MakeJob>
-void routed_product(const MatmulIdArgs& a, Team& team, uint64_t piece, const MakeJob& make_job) {
-  const Prepared<Way> x{a.scratch + route_scratch(a)};
-  x.make(a.input, a.n_tokens, a.k, team);
-  const Route route = make_route(a, team);
-  team.barrier();
-  for (uint64_t expert = 0; expert < a.n_experts; ++expert) {
-    const RowMap rows = route.rows_of(a, expert);
-    if (rows.count == 0) continue;
-    const auto job = make_job(a.weight + expert * a.expert_stride, x, rows);
-    team.share(a.n, piece, [&](Range columns) { job.run(columns); });
+void routed_product(const MatmulIdArgs& a, Team& team, uint64_t piece, bool alone, const MakeJob& make_job) {
+  uint8_t* const memory = alone ? reinterpret_cast<uint8_t*>(team.local()) : a.scratch;
+  const Prepared<Way> x{memory + route_bytes(a)};
+  const Route route = route_at(a, memory, alone || team.index() == 0);
+  if (alone) {
+    x.make(a.input, a.k, {0, a.n_tokens * x.pieces(a.k)});
+  } else {
+    x.make(a.input, a.n_tokens, a.k, team);
+    team.barrier();
   }
+  // All experts are one loop, so that workers meet once and each has experts of its own.
+  const uint64_t of_expert = (a.n + piece - 1) / piece;
+  team.share(route.used[0] * of_expert, 1, [&](Range pieces) {
+    for (uint64_t i = pieces.begin; i < pieces.end; ++i) {
+      const uint64_t expert = route.used[1 + i / of_expert], column = i % of_expert * piece;
+      const auto job = make_job(a.weight + expert * a.expert_stride, x, route.rows_of(a, expert));
+      job.run(Range{column, column + piece < a.n ? column + piece : a.n});
+    }
+  });
   route.fill_bad_rows(a, team);
 }
 
