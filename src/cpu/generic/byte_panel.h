@@ -19,6 +19,7 @@ struct BytePanel {
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;
   static constexpr int kLeastRows = 2;  // below it another way is faster
   static constexpr int kLength = 512;
+  static constexpr bool kMultiplyAsks = true;  // for what is `ahead`
   static constexpr std::size_t kBytes = kLength / Format::kGroup * sizeof(typename Tile::Weights);
 
   using X = const typename Tile::X*;
@@ -32,15 +33,16 @@ struct BytePanel {
   static K_FN X part(const uint8_t* row, uint64_t k) { return reinterpret_cast<X>(row) + k / Format::kGroup; }
 
   static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v,
-                     int64_t ahead) {
+                     const Ahead& ahead) {
     constexpr int kGroups = Format::kValues / Format::kGroup, kWords = Format::kGroup / 4;
     constexpr int kRuns = Format::kValues / 16;
     auto* to = reinterpret_cast<typename Tile::Weights*>(panel);
-    for (int b = 0; b < length / Format::kValues; ++b, to += kGroups) {
+    const int blocks = length / Format::kValues;
+    for (int b = 0; b < blocks; ++b, to += kGroups) {
       const auto& block = blocks_of<Format>(rows)[b];
       MLXN_UNROLL
       for (int run = 0; run < kRuns; ++run) {
-        prefetch_columns<sizeof(block)>(rows + ahead, stride, b, run * kLanes / kRuns, (run + 1) * kLanes / kRuns);
+        ahead.ask(b * kRuns + run, blocks * kRuns);
         Words codes = Format::codes(ColumnReader{stride}, block, run);
         if constexpr (kChain == kSignedCodes) codes = codes ^ 0x80808080u;
         MLXN_UNROLL
@@ -55,8 +57,8 @@ struct BytePanel {
     }
   }
 
-  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors]) {
-    Tile::multiply(m, reinterpret_cast<const typename Tile::Weights*>(panel), length / Format::kGroup, x, y);
+  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors], const Ahead& ahead) {
+    Tile::multiply(m, reinterpret_cast<const typename Tile::Weights*>(panel), length / Format::kGroup, x, y, ahead);
   }
 
  private:

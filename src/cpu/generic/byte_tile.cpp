@@ -12,7 +12,7 @@ K_FN UIntVec four_bytes(const int8_t* p) { return load_word<1>(reinterpret_cast<
 
 template <class Tile, int M>
 K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const typename Tile::X* const* rows,
-                        Vec (*y)[Tile::kVectors]) {
+                        Vec (*y)[Tile::kVectors], const Ahead& ahead) {
   constexpr int kVectors = Tile::kVectors, kGroupsOfBlock = Tile::kBlock / Tile::kGroup, Planes = Tile::kPlanes;
   constexpr bool Offset = Tile::kOffset;
   const typename Tile::X* x[M];
@@ -24,6 +24,7 @@ K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const
   }
   for (int g = 0; g < groups; ++g) {
     const auto& w = weights[g];
+    ahead.ask(g, groups);
     UIntVec sum[M][kVectors] = {};
     MLXN_UNROLL
     for (int p = 0; p < Planes; ++p) {
@@ -93,9 +94,9 @@ K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const
 
 template <class Tile, int M>
 K_FN void choose(int m, const typename Tile::Weights* weights, int groups, const typename Tile::X* const* x,
-                 Vec (*y)[Tile::kVectors]) {
-  if (m == M) return multiply_rows<Tile, M>(weights, groups, x, y);
-  if constexpr (M > 1) choose<Tile, M - 1>(m, weights, groups, x, y);
+                 Vec (*y)[Tile::kVectors], const Ahead& ahead) {
+  if (m == M) return multiply_rows<Tile, M>(weights, groups, x, y, ahead);
+  if constexpr (M > 1) choose<Tile, M - 1>(m, weights, groups, x, y, ahead);
 }
 
 }  // namespace
@@ -125,8 +126,8 @@ void ByteTile<Group, Offset, Planes, Chain>::prepare(const float* x, uint64_t k,
 
 template <int Group, bool Offset, int Planes, int Chain>
 void ByteTile<Group, Offset, Planes, Chain>::multiply(int m, const Weights* weights, int groups, const X* const* x,
-                                                      Vec (*y)[kVectors]) {
-  return choose<ByteTile, kTileRows>(m, weights, groups, x, y);
+                                                      Vec (*y)[kVectors], const Ahead& ahead) {
+  return choose<ByteTile, kTileRows>(m, weights, groups, x, y, ahead);
 }
 
 #if MLXN_WIDE_DOT

@@ -9,6 +9,7 @@
 // largest below that.
 #pragma once
 
+#include "cpu/generic/ahead.h"
 #include "cpu/simd/simd.h"
 #include "mlx_native/ops/precision.h"
 
@@ -62,7 +63,8 @@ struct ByteTile {
   static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, int32_t most, uint32_t bias, X* to);
 
   /// y[i] = row i of x . weights over `groups` groups, for `m` <= kTileRows rows.
-  static void multiply(int m, const Weights* weights, int groups, const X* const* x, Vec (*y)[kVectors]);
+  static void multiply(int m, const Weights* weights, int groups, const X* const* x, Vec (*y)[kVectors],
+                       const Ahead& ahead);
 };
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -51,16 +51,6 @@ struct ColumnReader {
   }
 };
 
-/// Asks for block i of rows [first, end) of kLanes, in L2: every line once as i goes up. The hardware sees no pattern
-/// in the rows; few at a time, for a burst would fill the queue of misses.
-template <int BlockBytes>
-K_FN void prefetch_columns(const uint8_t* rows, uint64_t stride, int i, int first = 0, int end = kLanes) {
-  constexpr int kLine = 64, kIntoL2 = 2;
-  for (int lane = first; lane < end; ++lane)
-    for (int at = (i * BlockBytes + kLine - 1) / kLine * kLine; at < (i + 1) * BlockBytes; at += kLine)
-      __builtin_prefetch(rows + lane * stride + at, 0, kIntoL2);
-}
-
 /// Scales and offsets of the groups of a block, each of kLanes rows.
 template <class Format>
 struct ColumnFactors {

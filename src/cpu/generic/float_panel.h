@@ -1,6 +1,7 @@
 // A tile of weight rows as floats in L1, and its product with rows of x.
 #pragma once
 
+#include "cpu/generic/ahead.h"
 #include "cpu/generic/columns.h"
 #include "cpu/generic/dequantize.h"
 #include "cpu/generic/float_tile.h"
@@ -15,6 +16,7 @@ struct FloatPanel {
   static constexpr int kTileRows = FloatTile::kTileRows;
   static constexpr int kLeastRows = 4;  // below it another way is faster
   static constexpr int kLength = 256;
+  static constexpr bool kMultiplyAsks = false;
   static constexpr std::size_t kBytes = kLength * sizeof(FloatTile::Weights);
 
   using X = const float*;
@@ -22,24 +24,25 @@ struct FloatPanel {
   static K_FN X part(const float* row, uint64_t k) { return row + k; }
 
   static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v,
-                     int64_t ahead) {
+                     const Ahead& ahead) {
     const auto* const from = blocks_of<Format>(rows);
     auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
     if constexpr (Format::kPlain) {
       constexpr int kOfLine = 64 / sizeof(Block);
       for (int i = 0; i < length; i += kOfLine) {
-        prefetch_columns<64>(rows + ahead, stride, i / kOfLine);
+        ahead.ask(i / kOfLine, (length + kOfLine - 1) / kOfLine);
         decode_plain(from + i, stride, length - i < kOfLine ? length - i : kOfLine, to + i, v);
       }
     } else {
-      for (int b = 0; b < length / Format::kValues; ++b) {
-        prefetch_columns<sizeof(Block)>(rows + ahead, stride, b);
+      const int blocks = length / Format::kValues;
+      for (int b = 0; b < blocks; ++b) {
+        ahead.ask(b, blocks);
         decode_block(from[b], stride, to + b * Format::kValues, v);
       }
     }
   }
 
-  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors]) {
+  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors], const Ahead&) {
     FloatTile::multiply(m, reinterpret_cast<const FloatTile::Weights*>(panel), length, x, y);
   }
 

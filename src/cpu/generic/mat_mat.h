@@ -90,8 +90,13 @@ struct MatMatJob {
     while (!walk.done()) {
       const Part part = walk.part();
       walk.advance();
-      decode(part, walk.done() ? 0 : at(walk.part(), 0) - at(part, 0));
-      multiply(row, row_end, part, sums() + (part.column - columns.begin) * (row_end - row));
+      // The next part comes to L2 as evenly as work goes on: while this one is decoded, multiplied, or half and half.
+      const Ahead ahead =
+          ahead_of(walk.done() ? Walk{{columns.end, columns.end + kColumns}, k, k, columns.end}.part() : walk.part());
+      const int in_decode = !Way::kMultiplyAsks ? 1 : row_end - row > Way::kTileRows ? 0 : 2;
+      decode(part, ahead.part(0, in_decode));
+      multiply(row, row_end, part, in_decode ? ahead.part(1, in_decode) : ahead,
+               sums() + (part.column - columns.begin) * (row_end - row));
     }
   }
 
@@ -102,19 +107,22 @@ struct MatMatJob {
     return weight + (part.column + column) * row_bytes + bytes_of(part.start);
   }
 
-  /// `ahead`: bytes from this part to the next.
-  void decode(const Part& part, int64_t ahead) const {
+  K_FN Ahead ahead_of(const Part& part) const {
+    return {at(part, 0), row_bytes, part.columns, int(bytes_of(part.length))};
+  }
+
+  void decode(const Part& part, const Ahead& ahead) const {
     for (int v = 0; v < kVectors && v * kLanes < part.columns; ++v) {
       const int count = part.columns - v * kLanes;
       if (count >= kLanes) {
-        Way::decode(at(part, v * kLanes), row_bytes, part.length, local, v, ahead);
+        Way::decode(at(part, v * kLanes), row_bytes, part.length, local, v, ahead.part(v, kVectors));
       } else {
         // The last rows of the matrix: the last of them stands for those that are missing.
         const uint64_t bytes = bytes_of(part.length);
         uint8_t* const copies = local + kCopies;
         for (int i = 0; i < kLanes; ++i)
           __builtin_memcpy(copies + i * bytes, at(part, v * kLanes + (i < count ? i : count - 1)), bytes);
-        Way::decode(copies, bytes, part.length, local, v, 0);
+        Way::decode(copies, bytes, part.length, local, v, ahead.none());
       }
     }
   }
@@ -122,14 +130,20 @@ struct MatMatJob {
   /// Of a block of y: kColumns of all rows one after the other.
   K_FN float* sums() const { return reinterpret_cast<float*>(local + kSums); }
 
+  /// Tiles during which the next part is asked for: with more of them the last rows of it come too late.
+  static constexpr int kAskingTiles = 2;
+
   /// Rows are cut into tiles as even as can be: few rows leave too few sums to fill the pipelines.
-  void multiply(uint64_t row, uint64_t end, const Part& part, float* to) const {
-    for (uint64_t tiles = (end - row + Way::kTileRows - 1) / Way::kTileRows; tiles > 0; --tiles) {
+  void multiply(uint64_t row, uint64_t end, const Part& part, const Ahead& ahead, float* to) const {
+    const uint64_t all = (end - row + Way::kTileRows - 1) / Way::kTileRows;
+    for (uint64_t tile = 0; tile < all; ++tile) {
+      const uint64_t tiles = all - tile;
       const int m = int((end - row + tiles - 1) / tiles);
       typename Way::X x_rows[Way::kTileRows];
       Vec y[Way::kTileRows][kVectors];
       for (int i = 0; i < m; ++i) x_rows[i] = Way::part(x.row(rows, row + i, k), part.start);
-      Way::multiply(m, local, part.length, x_rows, y);
+      Way::multiply(m, local, part.length, x_rows, y,
+                    ahead.part(int(tile), all < kAskingTiles ? int(all) : kAskingTiles));
       for (int i = 0; i < m; ++i)
         for (int v = 0; v < kVectors; ++v, to += kLanes) store(to, part.start ? load(to) + y[i][v] : y[i][v]);
       row += m;
