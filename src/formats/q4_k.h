@@ -18,8 +18,8 @@ struct Q4_K {
     uint8_t qs[128];
   };
 
-  template <class R>
-  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+  template <class R, class Run>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, Run run) {
     return (r.load(b.qs + 32 * (run / 4) + 16 * (run % 2)) >> (run & 2) * 2) & 0x0f0f0f0fu;
   }
   static K_FN ScaleMin6 scales(const K_GLOBAL Block& b) {

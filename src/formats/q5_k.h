@@ -20,8 +20,8 @@ struct Q5_K {
     uint8_t qs[128];
   };
 
-  template <class R>
-  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+  template <class R, class Run>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, Run run) {
     const auto low = (r.load(b.qs + 32 * (run / 4) + 16 * (run % 2)) >> (run & 2) * 2) & 0x0f0f0f0fu;
     const auto high = (r.load(b.qh + 16 * (run % 2)) >> run / 2) & 0x01010101u;
     return low | high << 4;

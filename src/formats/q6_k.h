@@ -20,9 +20,9 @@ struct Q6_K {
     uint16_t d;  // f16
   };
 
-  template <class R>
-  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
-    const int half = run / 8, quarter = run / 2 % 4, start = 16 * (run % 2);
+  template <class R, class Run>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, Run run) {
+    const auto half = run / 8, quarter = run / 2 % 4, start = 16 * (run % 2);
     const auto low = (r.load(b.ql + 64 * half + 32 * (quarter % 2) + start) >> 4 * (quarter / 2)) & 0x0f0f0f0fu;
     const auto high = (r.load(b.qh + 32 * half + start) >> 2 * quarter) & 0x03030303u;
     return low | high << 4;

@@ -10,7 +10,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 /// between the hardware loses track of them.
 template <int Count = 1, class Block>
 K_FN void prefetch_ahead(const Block& block) {
-  constexpr int kDistance = 4096, kLine = 64;
+  constexpr int kDistance = 12288, kLine = 64;
   const char* const at = reinterpret_cast<const char*>(&block) + kDistance;
   for (int i = 0; i < int(sizeof(Block)) * Count; i += kLine) __builtin_prefetch(at + i);
 }

@@ -57,6 +57,12 @@ K_FN Vec load_bfloat(const uint16_t* p) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(words, 16));
 }
 
+/// Signed codes.
+K_FN Run to_signed_run(Codes codes) {
+  return {{_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(reinterpret_cast<__m128i>(codes)))}};
+}
+K_FN Vec splat_half(uint16_t bits) { return _mm512_cvtph_ps(_mm256_set1_epi16(int16_t(bits))); }
+
 K_FN Vec half_lanes(UIntVec bits) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(bits))); }
 
 /// What byte_tile.h and dot_words.h need is here.
@@ -100,6 +106,37 @@ K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride) {
   v = _mm512_inserti32x4(v, run(1), 1);
   v = _mm512_inserti32x4(v, run(2), 2);
   return reinterpret_cast<UIntVec>(_mm512_inserti32x4(v, run(3), 3));
+}
+/// Lane i: the f16 at p + i / 4 * stride.
+K_FN Vec load_halfs_of_runs(const uint8_t* p, uint64_t stride) {
+  alignas(32) uint16_t index[16];
+  const uint64_t end = 3 * stride + 2, second = end > 64 ? end - 64 : 0;
+  for (uint64_t i = 0; i < 16; ++i)
+    index[i] = uint16_t((i / 4 * stride + 2 <= 64 ? i / 4 * stride : i / 4 * stride - second + 64) / 2);
+  const __m512i indices = _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(index)));
+  const __m512i words =
+      end > 64 ? _mm512_permutex2var_epi16(_mm512_loadu_si512(p), indices, _mm512_loadu_si512(p + second))
+               : _mm512_permutexvar_epi16(indices, _mm512_maskz_loadu_epi16(uint32_t((uint64_t{1} << end / 2) - 1), p));
+  return _mm512_cvtph_ps(_mm512_castsi512_si256(words));
+}
+/// Lane i: word index[i] of the 64 bytes at p, or of the 128.
+K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
+  return reinterpret_cast<UIntVec>(_mm512_permutexvar_epi32(reinterpret_cast<__m512i>(index), _mm512_loadu_si512(p)));
+}
+K_FN UIntVec pick_words_of_two(const uint8_t* p, IntVec index) {
+  return reinterpret_cast<UIntVec>(
+      _mm512_permutex2var_epi32(_mm512_loadu_si512(p), reinterpret_cast<__m512i>(index), _mm512_loadu_si512(p + 64)));
+}
+/// The two words at p in turn.
+K_FN UIntVec splat_two_words(const uint8_t* p) {
+  int64_t both;
+  __builtin_memcpy(&both, p, sizeof both);
+  return reinterpret_cast<UIntVec>(_mm512_set1_epi64(both));
+}
+/// The f16 in the low halves of words.
+K_FN Quad half_quad(Codes words) {
+  const __m128i low = _mm_and_si128(reinterpret_cast<__m128i>(words), _mm_set1_epi32(0xffff));
+  return _mm_cvtph_ps(_mm_packus_epi32(low, low));
 }
 /// Lane i: lane index[i] of `table`.
 K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), table); }

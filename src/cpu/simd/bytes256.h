@@ -51,12 +51,6 @@ K_FN void store_bytes(int8_t* to, const IntOct (&v)[4]) {
 #if defined(__AVX512F__)
 /// To the nearest integers, ties to even.
 K_FN IntOct to_nearest(Oct v) { return reinterpret_cast<IntOct>(_mm256_cvtps_epi32(v)); }
-
-/// 64 codes of two pairs of runs.
-K_FN UIntVec join_pairs(Bytes32 low, Bytes32 high) {
-  return reinterpret_cast<UIntVec>(
-      _mm512_inserti64x4(_mm512_castsi256_si512(reinterpret_cast<__m256i>(low)), reinterpret_cast<__m256i>(high), 1));
-}
 #endif
 
 #define MLXN_HAS_SCALE_MIN6 1
