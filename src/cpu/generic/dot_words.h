@@ -26,10 +26,12 @@ struct WordDot {
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
   static constexpr int kStep = kBlocks * Format::kValues, kCodes = 4 * kLanes, kScaled = 32;
   static constexpr int kGroups = kStep / Format::kGroup;
-  /// The largest magnitude of x as an integer, so that a lane's sum of products stays within 32 bits.
+  /// The largest magnitude of x as an integer, so that a lane's sum of products stays within 32 bits. Codes that stay
+  /// shifted do not; their lowest plane becomes floats by itself.
   static constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
   static constexpr int32_t kOfLane = 0x7fffffff / (4 * kVectors * kLargestCode) - 1;
   static constexpr int32_t kMost = Planes == 1 ? 127 : kOfLane < 127 << 16 ? kOfLane : 127 << 16;
+  static_assert(!Lanes::kInPlace || (Format::kHasOffset && kOfLane >= 127 << 16));
 
   /// kStep values of x.
   struct alignas(64) Step {
@@ -105,11 +107,12 @@ struct WordDot {
       }
       for (int lane = 0; lane < kLanes; ++lane) {
         const int value = Lanes::value_of(span, 0, lane), group = value / Format::kGroup;
-        to.scale[span][lane] = scales[value / kScaled];
+        const float scale = scales[value / kScaled];
+        to.scale[span][lane] = scale / float(1 << Lanes::shift_of(lane));
         if constexpr (!Format::kHasOffset) {
           to.bias[span][lane] = -Format::kBias * int32_t(sums[lane]);
         } else {
-          const float sum = float(int32_t(sums[lane])) * to.scale[span][lane];
+          const float sum = float(int32_t(sums[lane])) * scale;
           const bool first = lane == 0 || Lanes::value_of(span, 0, lane - 1) / Format::kGroup != group;
           to.sums[group] = first ? sum : to.sums[group] + sum;
         }
@@ -157,9 +160,11 @@ struct WordDot {
         MLXN_UNROLL
         for (int p = 0; p < Planes; ++p) part[p] = dot4(part[p], codes[v], load_words(of_x.bytes[span][v][p]));
       }
+      constexpr int kLast = Planes - 1, kJoined = Planes == 3 && Lanes::kInPlace ? kLast - 1 : kLast;
       MLXN_UNROLL
-      for (int p = 1; p < Planes; ++p) part[p] += part[p - 1] << 8;
-      const Vec sums = to_float(reinterpret_cast<IntVec>(part[Planes - 1]));
+      for (int p = 1; p <= kJoined; ++p) part[p] += part[p - 1] << 8;
+      Vec sums = to_float(reinterpret_cast<IntVec>(part[kLast]));
+      if constexpr (kJoined < kLast) sums = fma(to_float(reinterpret_cast<IntVec>(part[kJoined])), splat(256.0f), sums);
       total[m][span % 2] = fma(sums, scale * load(of_x.scale[span]), total[m][span % 2]);
     }
   }

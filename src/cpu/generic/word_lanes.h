@@ -3,10 +3,13 @@
 //   kBlocks, kSpans, kVectors   blocks of a step, spans of a step, vectors of codes of a span
 //   kWhole                      only whole steps can be read; else a span is a block
 //   value_of(span, v, lane)     the first of four values of the step whose codes lie in a lane of a vector
-//   codes(blocks, span, v)      them
+//   codes(blocks, span, v)      them; where kInPlace, those of a lane 2^shift_of(lane) times as large
 //   Factors(blocks, count)      of the groups of a step of which `count` blocks are there: scale(span) has those of the
 //                               span's lanes, offsets(i) those of groups i * kLanes and on in their order
 #pragma once
+
+#include <type_traits>
+#include <utility>
 
 #include "cpu/generic/dequantize.h"
 #include "cpu/simd/simd.h"
@@ -43,7 +46,8 @@ struct LanesOfBlocks {
   using Block = typename Format::Block;
   static_assert(Format::kGroup == Format::kValues && !Format::kHasOffset);
   static constexpr int kBlocks = kLanes / 4, kSpans = 1, kVectors = Format::kValues / 16;
-  static constexpr bool kWhole = true;
+  static constexpr bool kWhole = true, kInPlace = false;
+  static int shift_of(int) { return 0; }
 
   static constexpr int value_of(int, int v, int lane) { return lane / 4 * Format::kValues + 16 * v + lane % 4 * 4; }
   static K_FN UIntVec codes(const Block* blocks, int, int v) {
@@ -69,8 +73,24 @@ struct OfLanes {
 #undef MLXN_OF_LANES_OPERATOR
   friend K_FN OfLanes operator*(int a, OfLanes b) { return {a * b.of}; }
   friend K_FN OfLanes operator+(OfLanes a, OfLanes b) { return {a.of + b.of}; }
-  friend K_FN UIntVec operator>>(UIntVec v, OfLanes by) { return v >> reinterpret_cast<UIntVec>(by.of); }
 };
+/// Words to be shifted right, each lane by its own number of bits, and then masked. Where nothing is put beside them
+/// they may as well stay in place: 2^by times as large.
+struct ShiftedWords {
+  UIntVec words;
+  OfLanes by;
+
+  struct Masked {
+    UIntVec words, mask;
+    OfLanes by;
+    K_FN UIntVec in_place() const { return words & mask << reinterpret_cast<UIntVec>(by.of); }
+    K_FN UIntVec shifted() const { return (words >> reinterpret_cast<UIntVec>(by.of)) & mask; }
+    friend K_FN UIntVec operator<<(const Masked& a, int bits) { return a.shifted() << bits; }
+    friend K_FN UIntVec operator|(const Masked& a, UIntVec b) { return a.shifted() | b; }
+  };
+  friend K_FN Masked operator&(const ShiftedWords& a, uint32_t mask) { return {a.words, mask + UIntVec{}, a.by}; }
+};
+K_FN ShiftedWords operator>>(UIntVec words, OfLanes by) { return {words, by}; }
 struct PlacesOfLanes {
   const uint8_t* base;
   IntVec offset;
@@ -135,14 +155,29 @@ struct LanesOfGroups {
   static constexpr int value_of(int span, int v, int lane) {
     return span * Format::kValues + lane / kWords * Format::kGroup + 4 * word_of(v, lane);
   }
-  static K_FN UIntVec codes(const Block* blocks, int span, int v) {
+  static K_FN auto read(const Block& block, int v) {
     OfLanes run;
     LaneWordReader reader;
     for (int lane = 0; lane < kLanes; ++lane) {
       run.of[lane] = value_of(0, v, lane) / 16;
       reader.word[lane] = word_of(v, lane) % 4;
     }
-    return Format::codes(reader, blocks[span], run);
+    return Format::codes(reader, block, run);
+  }
+  static constexpr bool kInPlace = !std::is_same_v<decltype(read(std::declval<Block>(), 0)), UIntVec>;
+  static K_FN UIntVec codes(const Block* blocks, int span, int v) {
+    if constexpr (kInPlace)
+      return read(blocks[span], v).in_place();
+    else
+      return read(blocks[span], v);
+  }
+  /// The bits by which codes stay shifted to the left.
+  static int shift_of(int lane) {
+    if constexpr (kInPlace) {
+      const Block zeros = {};
+      return read(zeros, 0).by.of[lane];
+    }
+    return 0;
   }
 
   struct Factors {
