@@ -24,7 +24,17 @@ unsigned saved_states() {
   return eax;
 }
 
-constexpr unsigned kTileConfig = 1u << 17, kTileData = 1u << 18;
+/// Linux keeps tiles for a process that asked for it; without, a tile instruction ends it.
+bool request_tiles() {
+#if defined(__linux__)
+  constexpr unsigned kTileConfig = 1u << 17, kTileData = 1u << 18;
+  constexpr long kRequestPermission = 0x1023, kStateOfTiles = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return (saved_states() & (kTileConfig | kTileData)) == (kTileConfig | kTileData) &&
+         syscall(SYS_arch_prctl, kRequestPermission, kStateOfTiles) == 0;
+#else
+  return false;
+#endif
+}
 
 CpuFeatures ask() {
   CpuFeatures f;
@@ -36,10 +46,8 @@ CpuFeatures ask() {
   // Compilers differ in the names that they know of the rest.
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
-    const unsigned tiles = kTileConfig | kTileData;
-    f.amx_tile = (edx >> 24 & 1) && (saved_states() & tiles) == tiles;
-    f.amx_int8 = f.amx_tile && (edx >> 25 & 1);
-    f.amx_bf16 = f.amx_tile && (edx >> 22 & 1);
+    constexpr unsigned kTiles = 1u << 24 | 1u << 25;  // AMX-TILE, AMX-INT8
+    f.amx = f.avx512 && (edx & kTiles) == kTiles && request_tiles();
   }
   if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) f.avx_vnni = f.avx2 && (eax >> 4 & 1);
   return f;
@@ -64,18 +72,6 @@ CpuFeatures ask() { return {}; }
 const CpuFeatures& cpu_features() {
   static const CpuFeatures features = ask();
   return features;
-}
-
-bool request_amx() {
-#if defined(__x86_64__) && defined(__linux__)
-  static const bool granted = [] {
-    constexpr long kRequestPermission = 0x1023, kStateOfTiles = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    return cpu_features().amx_tile && syscall(SYS_arch_prctl, kRequestPermission, kStateOfTiles) == 0;
-  }();
-  return granted;
-#else
-  return false;
-#endif
 }
 
 }  // namespace mlx_native

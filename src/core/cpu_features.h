@@ -9,17 +9,13 @@ struct CpuFeatures {
   bool avx2 = false;    ///< with FMA and F16C
   bool avx512 = false;  ///< F, BW, DQ, VL and VNNI
   bool avx_vnni = false;
-  bool amx_tile = false, amx_int8 = false, amx_bf16 = false;  ///< to be used after request_amx()
+  bool amx = false;  ///< AVX-512 and AMX-INT8, whose tiles the operating system grants this process when it is asked
   // Arm, 64 bits
   bool neon = false;
   bool neon_dotprod = false;
 };
 
-/// Asked once.
+/// Asked once. Threads that exist and those to come may use what there is.
 const CpuFeatures& cpu_features();
-
-/// Asks the operating system, once, to keep tile registers for this process; threads that exist have them too. False
-/// where the processor lacks AMX or the request is refused: then a tile instruction would end the process.
-bool request_amx();
 
 }  // namespace mlx_native

@@ -38,9 +38,7 @@ TEST(CpuFeatures, AgreeWithTheKernel) {
   EXPECT_EQ(f.avx2, all({"avx2", "fma", "f16c"}));
   EXPECT_EQ(f.avx512, all({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}));
   EXPECT_EQ(f.avx_vnni, all({"avx_vnni"}));
-  EXPECT_EQ(f.amx_tile, all({"amx_tile"}));
-  EXPECT_EQ(f.amx_int8, all({"amx_tile", "amx_int8"}));
-  EXPECT_EQ(f.amx_bf16, all({"amx_tile", "amx_bf16"}));
+  EXPECT_TRUE(!f.amx || (f.avx512 && all({"amx_tile", "amx_int8"})));
   EXPECT_FALSE(f.neon);
 }
 
@@ -62,13 +60,8 @@ __attribute__((target("amx-tile,amx-int8"))) void multiply_tiles(const TileConfi
   _tile_release();
 }
 
-TEST(CpuFeatures, TilesWorkOnceRequested) {
-  if (!request_amx()) {
-    if (cpu_features().amx_tile) GTEST_SKIP() << "the operating system refuses tiles";
-    GTEST_SKIP() << "this processor has no tiles";
-  }
-  ASSERT_TRUE(cpu_features().amx_tile);
-  if (!cpu_features().amx_int8) GTEST_SKIP() << "tiles without integers";
+TEST(CpuFeatures, TilesWork) {
+  if (!cpu_features().amx) GTEST_SKIP() << "this processor has no tiles, or the operating system refuses them";
   TileConfig config;
   for (int tile = 0; tile < 3; ++tile) config.row_bytes[tile] = 64, config.rows[tile] = 16;
   std::int8_t a[16][64], b[16][64];
@@ -94,7 +87,7 @@ TEST(CpuFeatures, TilesWorkOnceRequested) {
 TEST(CpuFeatures, EveryArmHasNeon) {
   EXPECT_TRUE(cpu_features().neon);
   EXPECT_FALSE(cpu_features().avx2);
-  EXPECT_FALSE(request_amx());
+  EXPECT_FALSE(cpu_features().amx);
 }
 #endif
 

@@ -1,6 +1,8 @@
 // The kernels of one weight format.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/generic/dequantize.h"
 #if defined(MLXN_BYTES_HEADER)
 #include "cpu/generic/dot_bytes.h"
@@ -64,14 +66,17 @@ void add_word_rows(const RowSink& sink, const char* variant) {
 template <class Format, class Way>
 void add_mat_mat_rows(const RowSink& sink, const char* variant) {
   using Supports = bool (*)(const void*);
+  const auto add = [&](Op op, Supports supports) {
+    add_format_row<Format>(sink, op, entry<MatmulArgs, mat_mat<Format, Way>>,
+                           scratch<MatmulArgs, mat_mat_scratch<Format, Way>>, variant, supports, Way::kAccuracy);
+  };
+#if MLXN_HAS_TILES
+  add(Op::MatMat, [](const void* args) { return static_cast<const MatmulArgs*>(args)->m >= kLeastRowsOfTiles; });
+#else
   const Supports enough = [](const void* args) { return static_cast<const MatmulArgs*>(args)->m >= Way::kLeastRows; };
   const Supports enough_of_each = [](const void* args) {
     const auto& a = *static_cast<const MatmulIdArgs*>(args);
     return uint64_t{a.n_tokens} * a.top_k >= uint64_t{Way::kLeastRows} * a.n_experts;
-  };
-  const auto add = [&](Op op, Supports supports) {
-    add_format_row<Format>(sink, op, entry<MatmulArgs, mat_mat<Format, Way>>,
-                           scratch<MatmulArgs, mat_mat_scratch<Format, Way>>, variant, supports, Way::kAccuracy);
   };
   const auto add_id = [&](Op op, Supports supports) {
     add_format_row<Format>(sink, op, entry<MatmulIdArgs, mat_mat_id<Format, Way>>,
@@ -81,10 +86,27 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
   add(Op::MatMat, nullptr);
   add_id(Op::MatVecId, enough_of_each);
   add_id(Op::MatMatId, nullptr);
+#endif
 }
+
+#if MLXN_HAS_TILES
+/// Every precision, for the first row that is good enough is chosen: by tiles where these are faster than vectors.
+template <class Format>
+void add_tile_rows(const RowSink& sink) {
+  if constexpr (kSuitsTiles<Format>) {
+    using Narrow = std::conditional_t<Format::kHasOffset, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
+    add_mat_mat_rows<Format, Narrow>(sink, "_8bit");
+    add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
+    add_mat_mat_rows<Format, AmxPanel<Format, 3>>(sink, "_24bit");
+  }
+}
+#endif
 
 template <class Format>
 void add_format_rows(const RowSink& sink) {
+#if MLXN_HAS_TILES
+  if constexpr (!Format::kPlain) add_tile_rows<Format>(sink);
+#else
   using Dot = DotOf<Format>;
   if constexpr (!Format::kPlain) {
 #if MLXN_WORD_DOT
@@ -109,6 +131,7 @@ void add_format_rows(const RowSink& sink) {
                          scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>);
   add_format_row<Format>(sink, Op::EmbeddingGather, entry<EmbeddingArgs, embedding_gather<Format>>);
   add_format_row<Format>(sink, Op::Dequantize, entry<DequantizeArgs, dequantize<Format>>);
+#endif
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

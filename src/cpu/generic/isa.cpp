@@ -3,6 +3,7 @@
 namespace mlx_native::cpu::MLXN_ISA {
 
 void add_rows(const RowSink& sink) {
+#if !MLXN_HAS_TILES  // which are for products
   add_attention_rows(sink);
   add_elementwise_rows(sink);
   add_moe_rows(sink);
@@ -10,6 +11,7 @@ void add_rows(const RowSink& sink) {
   add_position_rows(sink);
   add_sampling_rows(sink);
   add_checksum_rows(sink);
+#endif
 #define MLXN_FORMAT(Name, ggml_name) add_##Name##_rows(sink);
   MLXN_FORMATS(MLXN_FORMAT)
 #undef MLXN_FORMAT

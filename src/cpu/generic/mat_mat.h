@@ -16,6 +16,9 @@
 #if MLXN_HAS_BYTES
 #include "cpu/generic/byte_panel.h"
 #endif
+#if MLXN_HAS_TILES
+#include "cpu/generic/amx_panel.h"
+#endif
 #include "cpu/generic/float_panel.h"
 #include "cpu/generic/prepared.h"
 #include "cpu/generic/routed.h"
@@ -26,7 +29,10 @@ namespace mlx_native::cpu::MLXN_ISA {
 template <class Format, class Way>
 struct MatMatJob {
   static constexpr int kColumns = Way::kColumns, kVectors = Way::kVectors;
-  static constexpr int kBlockRows = 256, kBlockColumns = kColumns < 128 ? 128 / kColumns * kColumns : kColumns;
+  /// Of a block of y, between begin() and end().
+  static constexpr bool kTakesAllRows = requires { Way::begin(); };
+  static constexpr int kBlockRows = kTakesAllRows ? 512 : 256;
+  static constexpr int kBlockColumns = kColumns < 128 ? 128 / kColumns * kColumns : kColumns;
 
   const uint8_t* weight;
   uint64_t row_bytes;
@@ -38,6 +44,7 @@ struct MatMatJob {
   static_assert(kSums % 64 == 0 && kSums + kBlockRows * kBlockColumns * sizeof(float) <= Team::kLocalBytes);
 
   void run(Range columns) const {
+    if constexpr (kTakesAllRows) Way::begin();
     for (uint64_t row = 0; row < rows.count; row += kBlockRows) {
       const uint64_t row_end = row + kBlockRows < rows.count ? row + kBlockRows : rows.count;
       for (uint64_t column = columns.begin; column < columns.end; column += kBlockColumns) {
@@ -46,6 +53,7 @@ struct MatMatJob {
         for (uint64_t i = row; i < row_end; ++i) write_row(i, i - row, row_end - row, {column, end});
       }
     }
+    if constexpr (kTakesAllRows) Way::end();
   }
 
  private:
@@ -95,8 +103,14 @@ struct MatMatJob {
           ahead_of(walk.done() ? Walk{{columns.end, columns.end + kColumns}, k, k, columns.end}.part() : walk.part());
       const int in_decode = !Way::kMultiplyAsks ? 1 : row_end - row > Way::kTileRows ? 0 : 2;
       decode(part, ahead.part(0, in_decode));
-      multiply(row, row_end, part, in_decode ? ahead.part(1, in_decode) : ahead,
-               sums() + (part.column - columns.begin) * (row_end - row));
+      float* const to = sums() + (part.column - columns.begin) * (row_end - row);
+      if constexpr (kTakesAllRows) {
+        typename Way::X x_rows[kBlockRows];
+        for (uint64_t i = row; i < row_end; ++i) x_rows[i - row] = Way::part(x.row(rows, i, k), part.start);
+        Way::multiply(int(row_end - row), local, part.length, x_rows, to, part.start > 0);
+      } else {
+        multiply(row, row_end, part, in_decode ? ahead.part(1, in_decode) : ahead, to);
+      }
     }
   }
 

@@ -8,7 +8,7 @@
 
 #define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
 
-namespace mlx_native::cpu::avx512 {
+namespace mlx_native::cpu::MLXN_ISA {
 
 inline constexpr int kLanes = 16;
 using Vec = float __attribute__((vector_size(64)));
@@ -143,4 +143,4 @@ K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpre
 K_FN Vec pick(Oct table, IntVec index) { return pick(_mm512_castps256_ps512(table), index); }
 K_FN Vec pick(Quad table, IntVec index) { return pick(_mm512_castps128_ps512(table), index); }
 
-}  // namespace mlx_native::cpu::avx512
+}  // namespace mlx_native::cpu::MLXN_ISA
