@@ -62,7 +62,7 @@ struct WgmmaMatMat {
   static void launch(Launch& on, const MatmulIdArgs& args);
 
  private:
-  static constexpr std::uint32_t kFewestRows = 128;  // of a tile
+  static constexpr std::uint32_t kFewestRows = 64;  // of a tile
 };
 
 /// The same for few rows of x, where a matrix has too few rows for all multiprocessors: split along k, in parts whose

@@ -6,10 +6,14 @@
 
 namespace mlx_native::cuda {
 
-/// Two pairs of halfs: values 0, 1 and 2, 3.
+/// Two pairs of halfs: values 0, 2 and 1, 3.
 struct Halfs {
   uint32_t pair[2];
 };
+
+/// Codes 0 and 2 of a word, and 1 and 3, each as the half 1024 + code.
+__device__ __forceinline__ uint32_t even_codes(uint32_t codes) { return (codes & 0x00ff00ffu) | 0x64006400u; }
+__device__ __forceinline__ uint32_t odd_codes(uint32_t codes) { return __byte_perm(codes, 0x64646464u, 0x4341); }
 
 __device__ __forceinline__ uint32_t bits_of(__half2 pair) { return *reinterpret_cast<const uint32_t*>(&pair); }
 __device__ __forceinline__ __half2 pair_of(uint32_t bits) { return *reinterpret_cast<const __half2*>(&bits); }
@@ -30,12 +34,12 @@ struct GroupDecode;
 template <class Format>
 requires(!Format::kHasOffset) struct GroupDecode<Format, false> {
   uint32_t scale;
+  GroupDecode() = default;
   __device__ explicit GroupDecode(Affine a) : scale(bits_of(__float2half2_rn(kWeightUnit * a.scale))) {}
   __device__ Halfs high(uint32_t codes) const {
-    // 0x6400 | code is the half 1024 + code.
     const __half2 bias = __float2half2_rn(1024.0f + Format::kBias), s = pair_of(scale);
-    return {{bits_of(__hmul2(__hsub2(pair_of(__byte_perm(codes, 0x64646464u, 0x4140)), bias), s)),
-             bits_of(__hmul2(__hsub2(pair_of(__byte_perm(codes, 0x64646464u, 0x4342)), bias), s))}};
+    return {{bits_of(__hmul2(__hsub2(pair_of(even_codes(codes)), bias), s)),
+             bits_of(__hmul2(__hsub2(pair_of(odd_codes(codes)), bias), s))}};
   }
 };
 
@@ -45,6 +49,7 @@ template <class Format>
 requires(Format::kHasOffset) struct GroupDecode<Format, false> {
   static_assert(Format::kBias == 0 && Format::kBits < 8);
   float scale, offset;
+  GroupDecode() = default;
   __device__ explicit GroupDecode(Affine a)
       : scale(128.0f * kWeightUnit * a.scale), offset(kWeightUnit * a.offset - 128.0f * kWeightUnit * a.scale) {}
   __device__ Halfs high(uint32_t codes) const {
@@ -52,7 +57,7 @@ requires(Format::kHasOffset) struct GroupDecode<Format, false> {
     const auto value = [&](uint32_t selector) {
       return fmaf(__uint_as_float(__byte_perm(c, 0x3f000000u, selector)), scale, offset);
     };
-    return {{rounded_pair(value(0x7044), value(0x7144)), rounded_pair(value(0x7244), value(0x7344))}};
+    return {{rounded_pair(value(0x7044), value(0x7244)), rounded_pair(value(0x7144), value(0x7344))}};
   }
 };
 
@@ -60,11 +65,12 @@ requires(Format::kHasOffset) struct GroupDecode<Format, false> {
 template <class Format>
 struct GroupDecode<Format, true> {
   float scale, offset;
+  GroupDecode() = default;
   __device__ explicit GroupDecode(Affine a) : scale(kWeightUnit * a.scale), offset(kWeightUnit * a.offset) {}
   __device__ void split(uint32_t codes, Halfs& high, Halfs& low) const {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const float a = value(codes, 2 * i), b = value(codes, 2 * i + 1);
+      const float a = value(codes, i), b = value(codes, i + 2);
       high.pair[i] = rounded_pair(a, b);
       low.pair[i] = lost_pair(a, b, high.pair[i]);
     }

@@ -5,8 +5,7 @@
 // warps that take every fourth tile of k, whose sums are added at the end.
 //
 //   lane 4 g + t of a warp decodes word t (codes 4 t to 4 t + 3) of each run of 16 in rows g and g + 8: these stand
-//   where mma wants columns 2 t, 2 t + 1, 2 t + 8, 2 t + 9. The same permutation of x makes its fragment 8 consecutive
-//   bytes.
+//   where mma wants columns 2 t, 2 t + 1, 2 t + 8, 2 t + 9. x is packed in the same order.
 #pragma once
 
 #include "cuda/tensor/halfs.cuh"
@@ -98,7 +97,7 @@ requires(Format::kPlain) struct WeightTile<Format, kFull> {
     for (int r = 0; r < 2; ++r) {
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const float a = values[run][r][2 * i], b = values[run][r][2 * i + 1];
+        const float a = values[run][r][i], b = values[run][r][i + 2];
         high[2 * i + r] = rounded_pair(a, b);
         if constexpr (kFull) {
           low[2 * i + r] = lost_pair(a, b, high[2 * i + r]);

@@ -22,8 +22,6 @@ struct WgmmaShape {
   static constexpr int kThreads = (kMultipliers + 1) * kGroup;
   static constexpr int kWeightLoaders = kGroup - 32;
   static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
-  // Whether weights are decoded while those before are still being multiplied. Takes registers.
-  static constexpr bool kAhead = !kFull;
 
   // Raw weights come in chunks of a row, an even number of tiles of k.
   static constexpr int kChunkTiles = Format::kPlain ? 2 : 4;
@@ -35,10 +33,20 @@ struct WgmmaShape {
   static constexpr int kPitch = (kPieces | 1) * 16;
   static constexpr int kBuffer = kRows * kPitch;
 
+  // Groups on a multiprocessor: latency bounds those of few rows of x, and they need few registers.
+  static constexpr int kResident = kTokens <= 64 && !kFull && kBuffer <= 36 << 10 ? 2 : 1;
+  static constexpr int kRegisters = kResident == 2 ? 96 : 224, kLoaderRegisters = kResident == 2 ? 40 : 56;
+
+  // Whether weights are decoded while those before are still being multiplied. Takes registers.
+  static constexpr bool kAhead = !kFull && kResident == 1;
+
   static constexpr int kXTile = kTokens * int(kTileRowBytes), kPlace = kOperands * kXTile;
-  static constexpr int kReserved = 2048;  // to align, and the barriers
-  static constexpr int kMemory = (227 << 10) - kReserved;
-  static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace, kPlaces = kMostPlaces < 4 ? kMostPlaces : 4;
+  static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
+  static constexpr int kReserved = 1024 + 2 * kInfo + 512;  // to align, and the barriers
+  static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved;
+  static constexpr int kWantedPlaces = kTokens <= 64 ? 6 : 4;
+  static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace;
+  static constexpr int kPlaces = kMostPlaces < kWantedPlaces ? kMostPlaces : kWantedPlaces;
   static constexpr int kMostBuffers = (kMemory - kPlaces * kPlace) / kBuffer;
   static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
   static_assert(kPlaces >= 2 && kBuffers >= 2);
@@ -102,29 +110,41 @@ template <class Shape>
 struct Rings {
   Ring<Shape::kPlaces, Shape::kPlace> x;
   Ring<Shape::kBuffers, Shape::kBuffer> raw;
+  Ring<2, Shape::kInfo> info;  // of a tile's rows of x: float unit[kTokens], uint32_t slot[kTokens] (routed)
 
   __device__ explicit Rings(uint8_t* memory) {
     x.places = memory + (1024 - shared_address(memory) % 1024) % 1024;
     raw.places = x.places + Shape::kPlaces * Shape::kPlace;
-    x.full = reinterpret_cast<SharedBarrier*>(raw.places + Shape::kBuffers * Shape::kBuffer);
+    info.places = raw.places + Shape::kBuffers * Shape::kBuffer;
+    x.full = reinterpret_cast<SharedBarrier*>(info.places + 2 * Shape::kInfo);
     x.empty = x.full + Shape::kPlaces;
     raw.full = x.empty + Shape::kPlaces;
     raw.empty = raw.full + Shape::kBuffers;
+    info.full = raw.empty + Shape::kBuffers;
+    info.empty = info.full + 2;
   }
   __device__ void init() const {
     constexpr uint32_t kWarps = 4 * Shape::kMultipliers;
     for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(1), x.empty[i].init(kWarps);
     for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(Shape::kWeightLoaders), raw.empty[i].init(kWarps);
+    for (int i = 0; i < 2; ++i) info.full[i].init(1), info.empty[i].init(kWarps);
     fence_barrier_init();
   }
 };
 
 template <bool kFull, class Shape>
-__device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring) {
+__device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring,
+                       Ring<2, Shape::kInfo> info) {
   await_previous();
   for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
     const Unit unit = units.at<Shape>(p, i);
-    const uint32_t bytes = (unit.tokens + 7) / 8 * 8 * kTileRowBytes;
+    const uint32_t rows = (unit.tokens + 7) / 8 * 8, bytes = rows * kTileRowBytes;
+    info.await_empty();
+    info.full[info.place].arrive_and_expect((p.routing.tiles ? 8 : 4) * rows);
+    bulk_copy(info.here(), p.x.unit + unit.first_x, 4 * rows, info.full[info.place]);
+    if (p.routing.tiles)
+      bulk_copy(info.here() + 4 * Shape::kTokens, p.routing.slot_of + unit.first_x, 4 * rows, info.full[info.place]);
+    info.next();
     for (uint32_t tile = unit.first_chunk * Shape::kChunkTiles; tile < unit.end_chunk * Shape::kChunkTiles; ++tile) {
       const uint64_t from = (uint64_t(tile) * p.x.rows + unit.first_x) * kTileRowBytes;
       ring.await_empty();
@@ -173,18 +193,15 @@ struct Multiplier {
   uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
   template <int kTile>
-  __device__ __forceinline__ void decode(const Unit& unit, uint32_t chunk, Fragments<kFull>& to) const {
+  __device__ __forceinline__ void decode(uint32_t chunk, LaneFactors<Format, kFull> (&factors)[2],
+                                         Fragments<kFull>& to) const {
     const uint8_t* rows[2];
 #pragma unroll
     for (uint32_t r = 0; r < 2; ++r) {
-      const uint32_t row = 16 * warp + g + 8 * r;
-      rows[r] = rings.raw.here() + row * Shape::kPitch;
-      if constexpr (!Shape::kAligned) {
-        const uint64_t at = min(row, p.n - 1 - unit.first_row) * p.row_bytes + chunk * Shape::kChunkBytes;
-        rows[r] += (reinterpret_cast<uintptr_t>(unit.weight) + at) % 16;
-      }
+      rows[r] = rings.raw.here() + (16 * warp + g + 8 * r) * Shape::kPitch;
+      if constexpr (!Shape::kAligned) rows[r] += (start[r] + chunk * Shape::kChunkBytes) % 16;
     }
-    decode_tile<Format, kFull, kTile>(rows, t, to);
+    decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows, t, factors, to);
   }
 
   /// Multiplies with the tile of x that is next, and waits for the product that used `next`, where decoding goes on.
@@ -228,29 +245,39 @@ struct Multiplier {
     rings.raw.next();
   }
 
+  uint32_t start[2];  // of the lane's two rows, low bits of the address; where chunks are not aligned
+
   template <int kColumns>
   __device__ void make(const Unit& unit) {
+    if constexpr (!Shape::kAligned) {
+#pragma unroll
+      for (uint32_t r = 0; r < 2; ++r) {
+        const uint32_t row = min(16 * warp + g + 8 * r, p.n - 1 - unit.first_row);
+        start[r] = uint32_t(reinterpret_cast<uintptr_t>(unit.weight)) + row * uint32_t(p.row_bytes);
+      }
+    }
     float sums[kColumns / 2];
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0f;
     Fragments<kFull> even = {}, other = {};
     Fragments<kFull>& odd = Shape::kAhead ? other : even;
+    LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
     rings.raw.await_full();
-    decode<0>(unit, unit.first_chunk, even);
+    decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
       multiply<kColumns>(sums, even, odd);
-      decode<1>(unit, chunk, odd);
+      decode<1>(chunk, factors, odd);
       if constexpr (Shape::kChunkTiles == 4) {
         multiply<kColumns>(sums, odd, even);
-        decode<2>(unit, chunk, even);
+        decode<2>(chunk, factors, even);
         multiply<kColumns>(sums, even, odd);
-        decode<3>(unit, chunk, odd);
+        decode<3>(chunk, factors, odd);
       }
       release_weights();
       multiply<kColumns>(sums, odd, even);
       if (chunk + 1 < unit.end_chunk) {
         rings.raw.await_full();
-        decode<0>(unit, chunk + 1, even);
+        decode<0>(chunk + 1, factors, even);
       }
     }
     wgmma_await<0>();
@@ -264,37 +291,31 @@ struct Multiplier {
   }
 
   template <int kSums>
-  __device__ void write(const Unit& unit, const float (&sums)[kSums]) const {
-    const uint32_t row = unit.first_row + 16 * warp + g, last = (unit.tokens - 1) / 8 * 8;
-    float* const output = p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output;
-    const bool first = row < p.n, second = row + 8 < p.n;
+  __device__ void write(const Unit& unit, const float (&sums)[kSums]) {
+    const uint32_t row = unit.first_row + 16 * warp + g;
+    float* const output = (p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output) + row;
+    const bool first = row < p.n, second = row + 8 < p.n, routed = p.routing.tiles;
     await_previous();
-    constexpr int kBatch = kSums / 4 < 4   ? kSums / 4
-                           : kSums / 4 % 4 ? 2
-                                           : 4;  // of 8 tokens: what is loaded for them is under way at once
+    rings.info.await_full();
+    const float2* const units_of = reinterpret_cast<const float2*>(rings.info.here()) + t;
+    const uint2* const slots = reinterpret_cast<const uint2*>(rings.info.here() + 4 * Shape::kTokens) + t;
 #pragma unroll
-    for (int batch = 0; batch < kSums / 4; batch += kBatch) {
-      float2 scale[kBatch];
-      uint2 to[kBatch];
+    for (int j = 0; j < kSums / 4; ++j) {
+      const float2 by = units_of[4 * j];
+      const uint32_t token = 8 * j + 2 * t;
+      uint2 to = make_uint2(unit.first_x + token, unit.first_x + token + 1);
+      if (routed) to = slots[4 * j];
 #pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const uint32_t at = unit.first_x + min(8u * (batch + i), last) + 2 * t;
-        scale[i] = *reinterpret_cast<const float2*>(p.x.unit + at);
-        to[i] = p.routing.tiles ? *reinterpret_cast<const uint2*>(p.routing.slot_of + at) : make_uint2(at, at + 1);
-      }
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-#pragma unroll
-        for (int c = 0; c < 2; ++c) {
-          const int j = batch + i;
-          const bool wanted = 8 * j + 2 * t + c < unit.tokens;
-          float* const y = output + uint64_t(c ? to[i].y : to[i].x) * p.n + row;
-          const float by = p.partial ? 1.0f : c ? scale[i].y : scale[i].x;
-          if (wanted && first) y[0] = by * sums[4 * j + c];
-          if (wanted && second) y[8] = by * sums[4 * j + 2 + c];
-        }
+      for (int c = 0; c < 2; ++c) {
+        float* const y = output + uint64_t(c ? to.y : to.x) * p.n;
+        const bool wanted = token + c < unit.tokens;
+        if (wanted && first) y[0] = (c ? by.y : by.x) * sums[4 * j + c];
+        if (wanted && second) y[8] = (c ? by.y : by.x) * sums[4 * j + 2 + c];
       }
     }
+    __syncwarp();
+    if (lane == 0) rings.info.empty[rings.info.place].arrive();
+    rings.info.next();
   }
 
   __device__ void run() {
@@ -325,7 +346,8 @@ struct Multiplier {
 };
 
 template <class Format, bool kFull, int kTokens>
-__global__ void __launch_bounds__(WgmmaShape<Format, kFull, kTokens>::kThreads, 1)
+__global__ void __launch_bounds__(WgmmaShape<Format, kFull, kTokens>::kThreads,
+                                  WgmmaShape<Format, kFull, kTokens>::kResident)
     mat_mat_wgmma(const __grid_constant__ MatMatProblem p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using Shape = WgmmaShape<Format, kFull, kTokens>;
@@ -335,15 +357,15 @@ __global__ void __launch_bounds__(WgmmaShape<Format, kFull, kTokens>::kThreads, 
   __syncthreads();
   const Units units = Units::of<Shape>(p);
   if (threadIdx.x < Shape::kMultipliers * Shape::kGroup) {
-    take_registers<224>();
+    take_registers<Shape::kRegisters>();
     Multiplier<Format, kFull, Shape>{p, rings, units}.run();
   } else {
-    release_registers<56>();
+    release_registers<Shape::kLoaderRegisters>();
     const uint32_t thread = threadIdx.x - Shape::kMultipliers * Shape::kGroup;
     if (thread >= 32)
       load_weights<Shape>(p, units, thread - 32, rings.raw);
     else if (thread == 0)
-      load_x<kFull, Shape>(p, units, rings.x);
+      load_x<kFull, Shape>(p, units, rings.x, rings.info);
   }
 #endif
 }

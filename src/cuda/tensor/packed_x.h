@@ -12,8 +12,9 @@ namespace mlx_native::cuda {
 /// Rows of f16, each scaled by a power of two that puts its largest value at 2^12 to 2^13: f16's range is then used
 /// whatever the range of the row. `Full` adds what is lost in the rounding, as a second f16.
 ///
-/// Each run of 16 values is permuted, 0 1 4 5 8 9 12 13 2 3 6 7 10 11 14 15, so that a lane that decodes four
-/// consecutive weights holds what mma and wgmma want of it: columns 2 t, 2 t + 1, 2 t + 8 and 2 t + 9.
+/// Values are permuted within each `span` of them, so that what lane 4 g + t of mma and wgmma holds of all the span's
+/// runs of 16 columns are consecutive weights, which are decoded together and share factors: four of its columns, 2 t,
+/// 2 t + 1, 2 t + 8 and 2 t + 9 of run r, are values 0, 2, 1 and 3 of those from t * span / 4 + 4 r on.
 ///
 /// [k tile of 64][row][64]: a tile's row is 128 bytes, and its eight 16-byte pieces lie at piece ^ (row % 8), as
 /// wgmma's 128-byte swizzle wants them. So any rows from a multiple of 8 on are contiguous, ready to be copied to
@@ -23,10 +24,12 @@ struct PackedX {
   float* unit;          // of a row: what its results are multiplied by
   uint32_t rows;        // a multiple of 8
   uint32_t k_tiles;
+  uint32_t span;  // 16, or what chunks of weights are decoded by: kSpan
 };
 
 inline constexpr uint32_t kTileK = 64;
 inline constexpr uint32_t kTileRowBytes = 2 * kTileK;
+inline constexpr uint32_t kSpan = 256;
 /// Weights are multiplied by this before they become f16, so that small ones do not become subnormal.
 inline constexpr float kWeightUnit = 16.0f;
 
@@ -37,9 +40,10 @@ struct RoutedTile {
 
 /// Slots (token, choice) in the order of their experts. Each expert's rows begin at a multiple of 8.
 struct Routing {
-  uint32_t* row_of;   // [slots] row of PackedX; kNoRow where the id is out of range
-  uint32_t* slot_of;  // [rows]
-  RoutedTile* tiles;  // sorted by expert
+  uint32_t* rank_of;    // [slots] place among the rows of its expert
+  uint32_t* first_row;  // [n_experts]
+  uint32_t* slot_of;    // [rows]
+  RoutedTile* tiles;    // sorted by expert
   uint32_t* n_tiles;
 };
 inline constexpr uint32_t kNoRow = ~0u;
@@ -61,8 +65,9 @@ class Carver {
   std::uint64_t used_ = 0;
 };
 
-inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool full) {
+inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool full, std::uint32_t span = 16) {
   PackedX x{};
+  x.span = span;
   x.rows = static_cast<std::uint32_t>((rows + 7) / 8 * 8);
   x.k_tiles = k / kTileK + (k % kTileK != 0);
   const std::uint64_t bytes = std::uint64_t{x.rows} * x.k_tiles * kTileRowBytes;
@@ -83,8 +88,9 @@ inline std::uint64_t most_rows(const MatmulIdArgs& a) {
 }
 
 inline Routing carve_routing(Carver& carver, const MatmulIdArgs& a, std::uint32_t tile_rows) {
-  return {carver.take<uint32_t>(std::uint64_t{a.n_tokens} * a.top_k), carver.take<uint32_t>(most_rows(a) + 8),
-          carver.take<RoutedTile>(most_tiles(a, tile_rows)), carver.take<uint32_t>(1)};
+  return {carver.take<uint32_t>(std::uint64_t{a.n_tokens} * a.top_k), carver.take<uint32_t>(a.n_experts),
+          carver.take<uint32_t>(most_rows(a) + 8), carver.take<RoutedTile>(most_tiles(a, tile_rows)),
+          carver.take<uint32_t>(1)};
 }
 
 }  // namespace mlx_native::cuda

@@ -12,7 +12,7 @@ struct MatMatProblem {
   Routing routing;  // null in a dense product
   uint64_t row_bytes, expert_stride;
   uint32_t m, n, k;
-  // A product split along k: sums of each part, [part][m][n], still to be multiplied by x.unit. Else null and 1.
+  // A product split along k: results of each part, [part][m][n]. Else null and 1.
   float* partial;
   uint32_t parts;
 };

@@ -1,4 +1,4 @@
-// Weights of a tile of k as the tall operand of mma and wgmma.
+// Weights of a tile of k as the tall operand of wgmma.
 #pragma once
 
 #include "cuda/tensor/halfs.cuh"
@@ -23,42 +23,186 @@ struct Fragments {
   }
 };
 
-/// Makes this lane's part of tile kTile of chunks that begin at `rows` (of rows g and g + 8 of the warp's 16): word t
-/// of each run.
-template <class Format, bool kFull, int kTile>
-__device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, Fragments<kFull>& to) {
+/// A run's 16 codes, for codes() of a format.
+struct RunCodes {
+  uint32_t word[4];
+
+#define MLXN_EACH(expression)                                               \
+  RunCodes r;                                                               \
+  _Pragma("unroll") for (int i = 0; i < 4; ++i) { r.word[i] = expression; } \
+  return r
+  __device__ __forceinline__ RunCodes operator&(uint32_t o) const { MLXN_EACH(word[i] & o); }
+  __device__ __forceinline__ RunCodes operator|(uint32_t o) const { MLXN_EACH(word[i] | o); }
+  __device__ __forceinline__ RunCodes operator^(uint32_t o) const { MLXN_EACH(word[i] ^ o); }
+  __device__ __forceinline__ RunCodes operator&(const RunCodes& o) const { MLXN_EACH(word[i] & o.word[i]); }
+  __device__ __forceinline__ RunCodes operator|(const RunCodes& o) const { MLXN_EACH(word[i] | o.word[i]); }
+  __device__ __forceinline__ RunCodes operator^(const RunCodes& o) const { MLXN_EACH(word[i] ^ o.word[i]); }
+  __device__ __forceinline__ RunCodes operator<<(int by) const { MLXN_EACH(word[i] << by); }
+  __device__ __forceinline__ RunCodes operator>>(int by) const { MLXN_EACH(word[i] >> by); }
+#undef MLXN_EACH
+};
+
+/// A run at an even address as memory has it: five words, and by how much each is to be shifted. Bits that a shift
+/// brings in come from the word behind; codes() masks them.
+struct ShiftedRun {
+  uint32_t word[5], shift;
+
+  __device__ __forceinline__ ShiftedRun operator>>(int by) const {
+    ShiftedRun r = *this;
+    r.shift += by;
+    return r;
+  }
+  __device__ __forceinline__ operator RunCodes() const {
+    RunCodes r;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) r.word[i] = __funnelshift_r(word[i], word[i + 1], shift);
+    return r;
+  }
+  __device__ __forceinline__ RunCodes operator&(uint32_t o) const { return RunCodes(*this) & o; }
+  __device__ __forceinline__ RunCodes operator^(uint32_t o) const { return RunCodes(*this) ^ o; }
+};
+
+/// Reads whole runs of a row in shared memory.
+template <int Align, int kRowAlign>
+struct RunReader {
+  const uint8_t* row;  // at a multiple of 2 bytes, of 16 where chunks of rows are
+
+  __device__ __forceinline__ auto load(const uint8_t* run) const {
+    if constexpr (Align % 4 == 0) {
+      const FourWords w = load_four_words<Align>(run);
+      return RunCodes{{w.word[0], w.word[1], w.word[2], w.word[3]}};
+    } else {
+      static_assert(Align == 2);
+      const uint32_t odd = (kRowAlign % 4 ? uint32_t(reinterpret_cast<uintptr_t>(run)) : uint32_t(run - row)) & 2;
+      const uint32_t* const words = reinterpret_cast<const uint32_t*>(run - odd);
+      // No word is read that has no byte of the run.
+      const auto* const last = reinterpret_cast<const uint32_t*>(run + 12 + odd);
+      return ShiftedRun{{words[0], words[1], words[2], words[3], *last}, 8 * odd};
+    }
+  }
+  __device__ __forceinline__ uint32_t bits16(const uint16_t* p) const { return *p; }
+  __device__ __forceinline__ RunCodes spread(uint32_t bits) const {
+    return {{WordReader<4>{0}.spread(bits), WordReader<4>{1}.spread(bits), WordReader<4>{2}.spread(bits),
+             WordReader<4>{3}.spread(bits)}};
+  }
+  template <class Table>
+  __device__ __forceinline__ RunCodes lookup(const Table& table, const RunCodes& codes) const {
+    RunCodes r;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) r.word[i] = WordReader<4>{0}.lookup(table, codes.word[i]);
+    return r;
+  }
+};
+
+/// The factors of this lane's 64 values of a chunk of 256, those from 64 t on. begin<kTile>() before its tile.
+template <class Format, bool kFull>
+struct LaneFactors {
+  GroupDecode<Format, kFull> group;
+
+  template <int kTile>
+  __device__ __forceinline__ void begin(const uint8_t* row, uint32_t t) {
+    if constexpr (16 * kTile % Format::kGroup == 0) {
+      const uint32_t value = 64 * t + 16 * kTile;
+      const auto& block = reinterpret_cast<const typename Format::Block*>(row)[value / Format::kValues];
+      group = GroupDecode<Format, kFull>(Format::affine(block, int(value % Format::kValues / Format::kGroup)));
+    }
+  }
+  template <int kTile>
+  __device__ __forceinline__ Halfs high(uint32_t codes) const {
+    return group.high(codes);
+  }
+};
+
+/// Of a block with eight groups whose factors are small integers: code * scale is exact in f16, and what is lost of an
+/// offset is added at last. So the value is rounded relative to itself, however its terms cancel.
+template <class Format>
+requires(Format::kHasOffset&& Format::kPairs) struct LaneFactors<Format, false> {
+  static_assert(Format::kValues == 256 && Format::kGroup == 32 && Format::kBias == 0 && Format::kBits <= 5);
+  // Of this lane's two groups; `unit` twice.
+  uint32_t scales, bias, offset_high, offset_low, unit;
+
+  template <int kTile>
+  __device__ __forceinline__ void begin(const uint8_t* row, uint32_t t) {
+    if constexpr (kTile == 0) {
+      const auto bytes =
+          Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const typename Format::Block*>(row));
+      const uint32_t at = 16 * (t % 2);
+      const __half2 magic = __float2half2_rn(1024.0f);  // 0x6400 | byte is the half 1024 + byte
+      const auto pair = [&](uint32_t word) {
+        return __hsub2(pair_of(__byte_perm(word >> at, 0x64646464u, 0x4140)), magic);
+      };
+      const __half2 scale = pair(t < 2 ? bytes.scales[0] : bytes.scales[1]);
+      const __half2 offset = pair(t < 2 ? bytes.offsets[0] : bytes.offsets[1]);
+      const __half2 by = __float2half2_rn(kWeightUnit * bytes.offset_unit), high = __hmul2(offset, by);
+      scales = bits_of(scale);
+      bias = bits_of(__hmul2(scale, __hneg2(magic)));
+      offset_high = bits_of(high);
+      offset_low = bits_of(__hfma2(offset, by, __hneg2(high)));
+      unit = bits_of(__float2half2_rn(kWeightUnit * bytes.scale_unit));
+    }
+  }
+  template <int kTile>
+  __device__ __forceinline__ Halfs high(uint32_t codes) const {
+    const auto of = [](uint32_t pair) { return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair)); };
+    const auto value = [&](uint32_t biased) {
+      const __half2 product = __hfma2(pair_of(biased), of(scales), of(bias));
+      return bits_of(__hadd2(__hfma2(product, pair_of(unit), of(offset_high)), of(offset_low)));
+    };
+    return {{value(even_codes(codes)), value(odd_codes(codes))}};
+  }
+};
+
+/// Makes this lane's part of tile kTile of chunks that begin at `rows` (of rows g and g + 8 of the warp's 16): of the
+/// lane's 64 values, the run kTile, whose words are those of the tile's four runs. kRowAlign: of `rows`.
+template <class Format, bool kFull, int kRowAlign, int kTile>
+__device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uint32_t t,
+                                            LaneFactors<Format, kFull> (&factors)[2], Fragments<kFull>& to) {
   using Block = typename Format::Block;
 #pragma unroll
-  for (int run = 0; run < 4; ++run) {
-    constexpr int kFirst = 64 * kTile;
-    const int value = kFirst + 16 * run;
+  for (int r = 0; r < 2; ++r) {
+    factors[r].template begin<kTile>(rows[r], t);
+    const uint32_t value = 64 * t + 16 * kTile;
+    const Block& block = reinterpret_cast<const Block*>(rows[r])[value / Format::kValues];
+    const RunCodes codes =
+        Format::codes(RunReader<Format::kAlign, kRowAlign>{rows[r]}, block, int(value % Format::kValues / 16));
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const Block* const blocks = reinterpret_cast<const Block*>(rows[r]);
+    for (int run = 0; run < 4; ++run) {
       Halfs h, l;
-      if constexpr (Format::kPlain) {
-        float v[4];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) v[i] = kWeightUnit * Format::value(blocks[value + 4 * t + i]);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          h.pair[i] = rounded_pair(v[2 * i], v[2 * i + 1]);
-          if constexpr (kFull) l.pair[i] = lost_pair(v[2 * i], v[2 * i + 1], h.pair[i]);
-        }
-      } else {
-        const Block& block = blocks[value / Format::kValues];
-        const int within = value % Format::kValues;
-        const GroupDecode<Format, kFull> group(Format::affine(block, within / Format::kGroup));
-        const uint32_t codes = Format::codes(WordReader<Format::kAlign>{int(t)}, block, within / 16);
-        if constexpr (kFull)
-          group.split(codes, h, l);
-        else
-          h = group.high(codes);
-      }
+      if constexpr (kFull)
+        factors[r].group.split(codes.word[run], h, l);
+      else
+        h = factors[r].template high<kTile>(codes.word[run]);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         to.high[run][2 * i + r] = h.pair[i];
         if constexpr (kFull) to.low[run][2 * i + r] = l.pair[i];
+      }
+    }
+  }
+}
+
+/// A plain format's factors: none.
+template <class Format, bool kFull>
+requires(Format::kPlain) struct LaneFactors<Format, kFull> {
+};
+
+/// Word t of each run of the tile.
+template <class Format, bool kFull, int kRowAlign, int kTile>
+requires(Format::kPlain) __device__ __forceinline__
+    void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, LaneFactors<Format, kFull> (&)[2],
+                     Fragments<kFull>& to) {
+#pragma unroll
+  for (int run = 0; run < 4; ++run) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const auto* const numbers =
+          reinterpret_cast<const typename Format::Block*>(rows[r]) + 64 * kTile + 16 * run + 4 * t;
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const float a = kWeightUnit * Format::value(numbers[i]), b = kWeightUnit * Format::value(numbers[i + 2]);
+        const uint32_t pair = rounded_pair(a, b);
+        to.high[run][2 * i + r] = pair;
+        if constexpr (kFull) to.low[run][2 * i + r] = lost_pair(a, b, pair);
       }
     }
   }

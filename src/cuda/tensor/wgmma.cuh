@@ -43,7 +43,6 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
                "l"(from), "r"(bytes), "r"(shared_address(&barrier))
                : "memory");
 }
-
 /// This thread's arrival at `barrier` once its copies so far are there.
 __device__ __forceinline__ void arrive_after_copies(SharedBarrier& barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");

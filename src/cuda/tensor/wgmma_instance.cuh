@@ -8,11 +8,15 @@
 
 namespace mlx_native::cuda {
 
+template <class Format>
+inline constexpr std::uint32_t kSpanOf = Format::kPlain ? 16 : kSpan;
+
 /// After pack(), whose end alone it waits for before it reads x: weights are loaded and decoded meanwhile.
 template <class Format, bool kFull, int kTokens>
 void start_wgmma(Launch& on, const MatMatProblem& p, std::uint64_t units) {
   using Shape = WgmmaShape<Format, kFull, kTokens>;
-  const auto groups = static_cast<std::uint32_t>(std::min<std::uint64_t>(units, on.machine.multiprocessors));
+  const auto groups =
+      static_cast<std::uint32_t>(std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
   const bool may_overlap = std::exchange(on.may_overlap, true);
   on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, kTokens>),
            {groups, Shape::kThreads, Shape::kSharedBytes}, &p, true);
@@ -28,7 +32,8 @@ inline std::uint32_t dense_tile(std::uint32_t m, std::uint32_t n, std::uint32_t 
   return full || 2 * rounds(128) <= 3 * rounds(256) ? 128 : 256;
 }
 inline std::uint32_t routed_tile(const MatmulIdArgs& a, bool full) {
-  return full || std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{96} * a.n_experts ? 128 : 256;
+  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k, experts = a.n_experts;
+  return !full && slots <= 40 * experts ? 64 : full || slots <= 96 * experts ? 128 : 256;
 }
 
 template <class Format, bool kFull>
@@ -36,7 +41,7 @@ void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::ui
   if (tile == 128)
     start_wgmma<Format, kFull, 128>(on, p, units);
   else if constexpr (!kFull)
-    start_wgmma<Format, kFull, 256>(on, p, units);
+    tile == 64 ? start_wgmma<Format, kFull, 64>(on, p, units) : start_wgmma<Format, kFull, 256>(on, p, units);
 }
 
 inline bool at_16(const void* address, std::uint64_t stride) {
@@ -48,8 +53,9 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   constexpr bool kAligned = WgmmaShape<Format, kFull, 128>::kAligned;
   if (kAligned && !at_16(a.weight, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k,
-                        nullptr,  1};
+  const MatMatProblem p{
+      a.weight, a.output, carve_x(carver, a.m, a.k, kFull, kSpanOf<Format>), {}, a.row_bytes, 0, a.m, a.n, a.k,
+      nullptr,  1};
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
   start_wgmma<Format, kFull>(on, p, tile, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
@@ -63,7 +69,7 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   const std::uint32_t tile = routed_tile(a, kFull);
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
   p.routing = carve_routing(carver, a, tile);
-  p.x = carve_x(carver, most_rows(a), a.k, kFull);
+  p.x = carve_x(carver, most_rows(a), a.k, kFull, kSpanOf<Format>);
   route(on, a, p.routing, tile);
   pack_routed(on, a, p.routing, p.x);
   start_wgmma<Format, kFull>(on, p, tile, most_tiles(a, tile) * ((a.n - 1) / 128 + 1));
@@ -73,7 +79,9 @@ template <class Format, bool kFull>
 void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (WgmmaShape<Format, kFull, 128>::kAligned && !at_16(a.weight, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
+  MatMatProblem p{
+      a.weight, a.output, carve_x(carver, a.m, a.k, kFull, kSpanOf<Format>), {}, a.row_bytes, 0, a.m, a.n, a.k,
+      nullptr,  1};
   p.parts = parts(a);
   p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);
   pack(on, a.input, a.m, a.k, p.x);
