@@ -21,14 +21,15 @@ struct ChooseDot<Format, true> {
 template <class Format>
 using DotOf = typename ChooseDot<Format>::Type;
 
-/// Touches the pages of weights before they are wanted. A prefetch of a page that the TLB does not know holds up all
-/// that comes after it, some 70 ns; loads at a constant stride are foreseen by the processor, translation included.
+/// Asks for a line of each page of weights long before the others: translations then are known, or foreseen for the
+/// constant stride, when the page's lines are asked for. Loads instead of prefetches stop everything where they are not
+/// foreseen.
 struct PagesAhead {
   static constexpr uint64_t kPage = 4096, kDistance = 16 * kPage;
   const uint8_t *next, *end;
 
   K_FN void of(const uint8_t* at) {
-    for (; next < end && next < at + kDistance; next += kPage) (void)*static_cast<const volatile uint8_t*>(next);
+    for (; next < end && next < at + kDistance; next += kPage) __builtin_prefetch(next);
   }
 };
 
@@ -55,7 +56,7 @@ struct MatVecJob {
   void run(Range columns) const {
     PagesAhead pages{weight + columns.begin * row_bytes, weight + rows.n * row_bytes};
     for (uint64_t column = columns.begin; column < columns.end; ++column) {
-      pages.of(weight + column * row_bytes);
+      if (rows.count == 1) pages.of(weight + column * row_bytes);
       uint64_t row = 0;
       if constexpr (Dot::kRowsAtOnce >= 4)
         for (; row + 4 <= rows.count; row += 4) run<4>(row, column);
