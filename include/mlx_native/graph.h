@@ -20,6 +20,10 @@ class ComputeGraph {
   std::size_t barrier_count() const;
   /// Runs everything once and waits. Errors as CommandEncoder::wait.
   Result<void> replay();
+  /// As replay, without waiting where the device works by itself. Runs of a graph follow each other; what ran wrong in
+  /// any of them is returned by the next wait().
+  Result<void> start();
+  Result<void> wait();
 
  private:
   friend class GraphSession;

@@ -11,14 +11,22 @@ template <class Kernel>
 __global__ void __launch_bounds__(Kernel::kThreads) common_kernel(const __grid_constant__ typename Kernel::Args args) {
   extern __shared__ __align__(16) float scratch[];
   allow_next();
-  await_previous();
-  Kernel::run(Thread{}, args, scratch);
+  if constexpr (requires { Kernel::before(Thread{}, args, scratch); }) {
+    Kernel::before(Thread{}, args, scratch);
+    await_previous();
+    Kernel::after(Thread{}, args, scratch);
+  } else {
+    await_previous();
+    Kernel::run(Thread{}, args, scratch);
+  }
 }
 
 template <class Kernel>
 void Launch::run(std::uint32_t groups, const typename Kernel::Args& args) {
+  bool overlap = true;
+  if constexpr (requires { Kernel::reads_early(args, is_new); }) overlap = !Kernel::reads_early(args, is_new);
   start(reinterpret_cast<const void*>(&common_kernel<Kernel>), {groups, Kernel::kThreads, Kernel::kScratchBytes}, &args,
-        true);
+        overlap);
 }
 
 template <class Family>

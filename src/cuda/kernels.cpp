@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "cuda/attention/families.h"
 #include "cuda/launch.h"
 #include "cuda/tensor/families.h"
 #include "cuda/vec/families.h"
@@ -21,6 +22,7 @@ struct Entries {
 
 std::vector<detail::Kernel> kernels() {
   std::vector<detail::Kernel> all = vec_kernels();
+  std::ranges::move(attention_kernels(), std::back_inserter(all));
   std::ranges::move(gpu::rows<Entries>(Backend::Cuda, "cuda.simt"), std::back_inserter(all));
   std::ranges::move(tensor_kernels(), std::back_inserter(all));
   return all;

@@ -84,13 +84,20 @@ class CudaReplay final : public Replay {
  public:
   CudaReplay(CudaDevice& device, cudaStream_t stream, cudaGraphExec_t graph, std::span<const Command> commands)
       : device_(device), stream_(stream), graph_(graph), storages_(storages_of(commands)) {}
-  ~CudaReplay() override { (void)cudaGraphExecDestroy(graph_); }
+  ~CudaReplay() override {
+    (void)wait();
+    (void)cudaGraphExecDestroy(graph_);
+  }
 
   Result<void> run() override {
-    MLXN_TRY(submit_ordered(device_, stream_, storages_,
-                            [&] { return check(cudaGraphLaunch(graph_, stream_), "launch of a graph"); }));
-    return check(cudaStreamSynchronize(stream_), "waiting for a graph");
+    MLXN_TRY(start());
+    return wait();
   }
+  Result<void> start() override {
+    return submit_ordered(device_, stream_, storages_,
+                          [&] { return check(cudaGraphLaunch(graph_, stream_), "launch of a graph"); });
+  }
+  Result<void> wait() override { return check(cudaStreamSynchronize(stream_), "waiting for a graph"); }
 
  private:
   CudaDevice& device_;

@@ -57,11 +57,13 @@ Result<void> CudaStorage::order(cudaStream_t stream, bool write) {
 }
 
 Result<void> CudaStorage::begin_use(cudaStream_t stream, bool write) {
+  if (!writable()) return {};  // nobody writes it, now or later
   MLXN_TRY(order(stream, write));
   return before_use(write, stream);
 }
 
 void CudaStorage::end_use(cudaStream_t stream, const std::shared_ptr<const Moment>& moment, bool write) {
+  if (!writable()) return;
   const std::lock_guard lock(mutex_);
   if (write || std::exchange(uploaded_, false)) {
     last_write_ = moment;

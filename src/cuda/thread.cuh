@@ -28,6 +28,7 @@ struct Thread {
     return x;
   }
   __device__ std::uint32_t simd_min(std::uint32_t x) const { return __reduce_min_sync(kAllLanes, x); }
+  __device__ float simd_shuffle_xor(float x, std::uint32_t mask) const { return __shfl_xor_sync(kAllLanes, x, mask); }
   template <class T>
   __device__ T simd_broadcast(T x, std::uint32_t lane) const {
     return __shfl_sync(kAllLanes, x, lane);

@@ -34,7 +34,8 @@ void begin_work() { release(begin_sync); }
 void fence() { acquire(end_sync); }
 
 std::string describe(Group::Collective kind, const Site& site) {
-  constexpr const char* kNames[] = {"barrier", "simd_sum", "simd_max", "simd_min", "simd_broadcast"};
+  constexpr const char* kNames[] = {"barrier",  "simd_sum",       "simd_max",
+                                    "simd_min", "simd_broadcast", "simd_shuffle_xor"};
   const char* const slash = std::strrchr(site.file_name(), '/');
   return fmt::format("{} at {}:{}", kNames[static_cast<int>(kind)], slash ? slash + 1 : site.file_name(), site.line());
 }
@@ -166,21 +167,24 @@ void Group::meet(Meeting& meeting, Lane& lane, Collective kind, const Site& site
 
 void Group::complete(Meeting& meeting, Collective kind) {
   if (kind == Collective::Barrier) ++barriers_;
-  if (kind == Collective::Broadcast) meeting.result = meeting.values[meeting.source];
+  std::uint32_t result = meeting.values[0];
+  if (kind == Collective::Broadcast) result = meeting.values[meeting.source];
   if (kind == Collective::Max || kind == Collective::Min) {
-    meeting.result = meeting.values[0];
     for (std::uint32_t i = 1; i < meeting.size; ++i) {
       const std::uint32_t value = meeting.values[i];
-      const float x = std::bit_cast<float>(value), best = std::bit_cast<float>(meeting.result);
-      if (kind == Collective::Min ? value < meeting.result : x > best || best != best) meeting.result = value;
+      const float x = std::bit_cast<float>(value), best = std::bit_cast<float>(result);
+      if (kind == Collective::Min ? value < result : x > best || best != best) result = value;
     }
   }
-  if (kind != Collective::Sum) return;
-  float sums[32] = {};
-  for (std::uint32_t i = 0; i < meeting.size; ++i) sums[i] = std::bit_cast<float>(meeting.values[i]);
-  for (int apart = 16; apart > 0; apart /= 2)
-    for (int i = 0; i < apart; ++i) sums[i] = sums[i] + sums[i + apart];
-  meeting.result = std::bit_cast<std::uint32_t>(sums[0]);
+  if (kind == Collective::Sum) {
+    float sums[32] = {};
+    for (std::uint32_t i = 0; i < meeting.size && i < 32; ++i) sums[i] = std::bit_cast<float>(meeting.values[i]);
+    for (int apart = 16; apart > 0; apart /= 2)
+      for (int i = 0; i < apart; ++i) sums[i] = sums[i] + sums[i + apart];
+    result = std::bit_cast<std::uint32_t>(sums[0]);
+  }
+  for (std::uint32_t i = 0; i < 32; ++i)
+    meeting.results[i] = kind == Collective::ShuffleXor ? meeting.values[i ^ meeting.source] : result;
 }
 
 void Group::barrier(std::uint32_t thread, const Site& site) {
@@ -197,7 +201,7 @@ std::uint32_t Group::exchange(std::uint32_t thread, Collective kind, std::uint32
   if (is_poison(value))
     fail(lane, fmt::format("word {} of scratch was read before it was written; it came to {}", poisoned_word(value),
                            describe(kind, site)));
-  if (kind == Collective::Broadcast) {
+  if (kind == Collective::Broadcast || kind == Collective::ShuffleXor) {
     if (source >= meeting.size) fail(lane, fmt::format("lane {} is asked for in {}", source, describe(kind, site)));
     if (meeting.arrived > 0 && meeting.source != source)
       fail(lane, fmt::format("divergence: lane {} is asked for in {}, another thread asks for lane {}", source,
@@ -206,7 +210,7 @@ std::uint32_t Group::exchange(std::uint32_t thread, Collective kind, std::uint32
   }
   meeting.values[thread % 32] = value;
   meet(meeting, lane, kind, site);
-  return meeting.result;
+  return meeting.results[thread % 32];
 }
 
 void Thread::barrier(Site site) const { owner_.barrier(index_, site); }
@@ -223,6 +227,10 @@ std::uint32_t Thread::simd_min(std::uint32_t x, Site site) const {
 }
 std::uint32_t Thread::simd_broadcast(std::uint32_t x, std::uint32_t lane, Site site) const {
   return owner_.exchange(index_, Group::Collective::Broadcast, x, lane, site);
+}
+float Thread::simd_shuffle_xor(float x, std::uint32_t mask, Site site) const {
+  return std::bit_cast<float>(
+      owner_.exchange(index_, Group::Collective::ShuffleXor, std::bit_cast<std::uint32_t>(x), mask, site));
 }
 
 }  // namespace mlx_native::emulator

@@ -51,7 +51,7 @@ class Group {
 
   // Called by threads.
   void barrier(std::uint32_t thread, const Site& site);
-  enum class Collective { Barrier, Sum, Max, Min, Broadcast };
+  enum class Collective { Barrier, Sum, Max, Min, Broadcast, ShuffleXor };
   std::uint32_t exchange(std::uint32_t thread, Collective kind, std::uint32_t value, std::uint32_t source,
                          const Site& site);
 
@@ -59,8 +59,8 @@ class Group {
   /// Where threads wait for each other: the whole group, or a simdgroup.
   struct Meeting {
     std::uint32_t first = 0, size = 0, arrived = 0;
-    std::uint32_t source = 0, result = 0;
-    std::uint32_t values[32] = {};
+    std::uint32_t source = 0;  // a lane, or the mask of a shuffle
+    std::uint32_t values[32] = {}, results[32] = {};
   };
   struct Lane {
     Group* group = nullptr;

@@ -38,6 +38,9 @@ class Thread {
   float simd_broadcast(float x, std::uint32_t lane, Site site = Site::current()) const {
     return std::bit_cast<float>(simd_broadcast(std::bit_cast<std::uint32_t>(x), lane, site));
   }
+  /// The value of the lane whose number differs in the bits of `mask`, which all lanes must name alike. Orders no
+  /// memory.
+  float simd_shuffle_xor(float x, std::uint32_t mask, Site site = Site::current()) const;
 
  private:
   Group& owner_;

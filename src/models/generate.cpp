@@ -25,16 +25,19 @@ class Sampler {
     SampleParams params = options.sampling;
     params.n_vocab = model.config().n_vocab;
     params.step = 0;
-    MLXN_ASSIGN(MlxBuffer token, device.alloc_buffer(sizeof(std::uint32_t), DType::U32, {1}));
     const std::size_t window = std::max<std::size_t>(1, options.penalty_window);
     MLXN_ASSIGN(MlxBuffer history, device.alloc_buffer(window * sizeof(std::uint32_t), DType::U32, {window}));
-    Sampler sampler(model, std::move(token), std::move(history), params);
+    Sampler sampler(model, std::move(history), params);
     if (params.repeat_penalty != 1.0f && options.penalty_window > 0)
       for (const std::uint32_t id : prompt.last(std::min(prompt.size(), window))) MLXN_TRY(sampler.remember(id));
     return sampler;
   }
 
-  Result<std::uint32_t> next(const MlxBuffer& logits) {
+  /// Whether the choice depends on ids that the host has to see first.
+  bool needs_history() const { return params_.n_history != 0; }
+
+  /// Starts choosing, to model.next_token().
+  Result<void> start(const MlxBuffer& logits) {
     MLXN_ASSIGN(CommandEncoder encoder, model_.device().command_encoder());
     if (params_.temperature == 0 && params_.repeat_penalty == 1.0f) {
       MLXN_TRY(
@@ -43,7 +46,13 @@ class Sampler {
       MLXN_TRY(sample(encoder, model_.registry(), model_.device(), logits, params_.n_history ? &history_ : nullptr,
                       token_, params_));
     }
-    MLXN_TRY(encoder.commit_and_wait());
+    MLXN_TRY(encoder.commit());
+    under_way_.emplace(std::move(encoder));
+    return {};
+  }
+
+  Result<std::uint32_t> finish() {
+    MLXN_TRY(under_way_->wait());
     MLXN_ASSIGN(const auto ids, token_.as_slice<std::uint32_t>());
     const std::uint32_t id = ids[0];
     ++params_.step;
@@ -52,8 +61,8 @@ class Sampler {
   }
 
  private:
-  Sampler(const Model& model, MlxBuffer token, MlxBuffer history, SampleParams params)
-      : model_(model), token_(std::move(token)), history_(std::move(history)), params_(params) {
+  Sampler(const Model& model, MlxBuffer history, SampleParams params)
+      : model_(model), token_(model.next_token()), history_(std::move(history)), params_(params) {
     params_.n_history = 0;
   }
 
@@ -69,7 +78,48 @@ class Sampler {
   MlxBuffer token_, history_;
   SampleParams params_;
   std::size_t remembered_ = 0;
+  std::optional<CommandEncoder> under_way_;
 };
+
+/// Token after token. Where the device works by itself and the choice of a token is all that the next step needs, that
+/// step starts before the host knows the token; the step behind the last token is forgotten.
+Result<StopReason> continue_from(Model& model, Sampler& sampler, MlxBuffer logits, const GenerateOptions& options,
+                                 std::vector<std::uint32_t>& tokens) {
+  const bool goes_ahead = model.device().backend() != Backend::Cpu && !sampler.needs_history();
+  const auto cancelled = [&] { return options.keep_going && !options.keep_going(); };
+  while (tokens.size() < options.max_tokens) {
+    if (cancelled()) return StopReason::Cancelled;
+    MLXN_TRY(sampler.start(logits));
+    const bool ahead = goes_ahead && tokens.size() + 1 < options.max_tokens && model.position() < model.context();
+    if (ahead) {
+      MLXN_ASSIGN(logits, model.forward_next());
+    }
+    const auto forget_step = [&]() -> Result<void> {
+      if (!ahead) return {};
+      MLXN_TRY(model.wait());
+      return model.rewind(model.position() - 1);
+    };
+    const auto id = sampler.finish();
+    if (!id) {
+      MLXN_TRY(forget_step());
+      return tl::unexpected(id.error());
+    }
+    if (std::ranges::count(options.stop_tokens, *id)) {
+      MLXN_TRY(forget_step());
+      return StopReason::StopToken;
+    }
+    tokens.push_back(*id);
+    if (options.on_token && !options.on_token(*id)) {
+      MLXN_TRY(forget_step());
+      return StopReason::Cancelled;
+    }
+    if (tokens.size() == options.max_tokens) break;
+    if (ahead) continue;
+    if (model.position() == model.context()) return StopReason::ContextFull;
+    MLXN_ASSIGN(logits, model.forward({&*id, 1}));
+  }
+  return StopReason::MaxTokens;
+}
 
 }  // namespace
 
@@ -104,19 +154,8 @@ Result<Generation> generate(Model& model, std::span<const std::uint32_t> prompt,
   }
 
   const Stopwatch generation_time;
-  const auto stop = [&]() -> Result<StopReason> {
-    while (result.tokens.size() < options.max_tokens) {
-      if (cancelled()) return StopReason::Cancelled;
-      MLXN_ASSIGN(const std::uint32_t id, sampler.next(*logits));
-      if (std::ranges::count(options.stop_tokens, id)) return StopReason::StopToken;
-      result.tokens.push_back(id);
-      if (options.on_token && !options.on_token(id)) return StopReason::Cancelled;
-      if (result.tokens.size() == options.max_tokens) break;
-      if (model.position() == model.context()) return StopReason::ContextFull;
-      MLXN_ASSIGN(logits, model.forward({&id, 1}));
-    }
-    return StopReason::MaxTokens;
-  }();
+  auto stop = continue_from(model, sampler, *logits, options, result.tokens);
+  if (auto waited = model.wait(); !waited) return tl::unexpected(waited.error());
   if (!stop) return tl::unexpected(stop.error());
   result.stop = *stop;
   result.timings.generated_tokens = static_cast<std::uint32_t>(result.tokens.size());

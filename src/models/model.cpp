@@ -40,10 +40,11 @@ struct Model::State {
             kv,      options.context,   static_cast<std::uint32_t>(n_tokens)};
   }
   Result<void> check(std::span<const std::uint32_t> tokens) const;
+  Result<void> set_positions(std::size_t n, std::uint32_t first);
   Result<void> set_input(std::span<const std::uint32_t> tokens, std::uint32_t first_position);
   Result<void> record_layers(Pass& pass);
   Result<void> record_head(const Pass& pass, std::uint32_t first, std::uint32_t rows, MlxBuffer& logits);
-  Result<void> replay_step(std::uint32_t token);
+  Result<void> start_step();
   Result<void> run(std::span<const std::uint32_t> tokens, std::optional<MlxBuffer>& all_logits);
 };
 
@@ -127,12 +128,16 @@ Result<void> Model::State::check(std::span<const std::uint32_t> tokens) const {
   return {};
 }
 
+Result<void> Model::State::set_positions(std::size_t n, std::uint32_t first) {
+  MLXN_ASSIGN(const auto positions, act.positions.as_mut_slice<std::uint32_t>());
+  std::iota(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(n), first);
+  return {};
+}
+
 Result<void> Model::State::set_input(std::span<const std::uint32_t> tokens, std::uint32_t first_position) {
   MLXN_ASSIGN(const auto ids, act.tokens.as_mut_slice<std::uint32_t>());
-  MLXN_ASSIGN(const auto positions, act.positions.as_mut_slice<std::uint32_t>());
   std::ranges::copy(tokens, ids.begin());
-  std::iota(positions.begin(), positions.begin() + static_cast<std::ptrdiff_t>(tokens.size()), first_position);
-  return {};
+  return set_positions(tokens.size(), first_position);
 }
 
 /// From ids to the residual stream behind the last layer.
@@ -151,8 +156,8 @@ Result<void> Model::State::record_head(const Pass& pass, std::uint32_t first, st
   return pass.linear(output, act.normed, logits, rows);
 }
 
-Result<void> Model::State::replay_step(std::uint32_t token) {
-  MLXN_TRY(set_input({&token, 1}, position));
+/// One token, whose id and position are in place.
+Result<void> Model::State::start_step() {
   if (!step) {
     MLXN_ASSIGN(GraphSession session, GraphExecutor(device).begin());
     Pass recording = pass(session.encoder(), 1);
@@ -160,7 +165,7 @@ Result<void> Model::State::replay_step(std::uint32_t token) {
     MLXN_TRY(record_head(recording, 0, 1, act.logits));
     MLXN_ASSIGN(step, session.record());
   }
-  return step->replay();
+  return step->start();
 }
 
 /// Chunk by chunk; logits of all tokens, or of the last one to act.logits.
@@ -187,10 +192,33 @@ Result<void> Model::State::run(std::span<const std::uint32_t> tokens, std::optio
 
 Result<MlxBuffer> Model::forward(std::span<const std::uint32_t> tokens) {
   MLXN_TRY(state_->check(tokens));
-  std::optional<MlxBuffer> last_only;
-  MLXN_TRY(tokens.size() == 1 ? state_->replay_step(tokens[0]) : state_->run(tokens, last_only));
+  if (tokens.size() == 1) {
+    MLXN_TRY(state_->set_input(tokens, state_->position));
+    MLXN_TRY(state_->start_step());
+    MLXN_TRY(wait());
+  } else {
+    std::optional<MlxBuffer> last_only;
+    MLXN_TRY(state_->run(tokens, last_only));
+  }
   state_->position += static_cast<std::uint32_t>(tokens.size());
   return state_->act.logits.reinterpret(DType::F32, {state_->config.n_vocab});
+}
+
+MlxBuffer Model::next_token() const { return *state_->act.tokens.slice_view(0, 1); }
+
+Result<MlxBuffer> Model::forward_next() {
+  State& state = *state_;
+  if (state.position == state.options.context)
+    return invalid("1 tokens do not fit: the context of {} holds {} already", state.options.context, state.position);
+  MLXN_TRY(state.set_positions(1, state.position));
+  MLXN_TRY(state.start_step());
+  ++state.position;
+  return state.act.logits.reinterpret(DType::F32, {state.config.n_vocab});
+}
+
+Result<void> Model::wait() {
+  if (!state_->step) return {};
+  return state_->step->wait();
 }
 
 Result<MlxBuffer> Model::forward_all(std::span<const std::uint32_t> tokens) {

@@ -3,6 +3,7 @@
 
 #include "core/error.h"
 #include "runtime/access.h"
+#include "runtime/fusion.h"
 
 namespace mlx_native::detail {
 
@@ -76,6 +77,9 @@ Result<std::byte*> Commands::scratch(std::size_t bytes, std::vector<Use>& uses) 
 Result<void> Commands::commit() {
   if (failure_) return tl::unexpected(*failure_);
   if (recorded_.empty()) return {};
+  auto fused = fuse(*device_, std::move(recorded_));
+  if (!fused) return fail(std::move(fused).error());
+  recorded_ = *std::move(fused);
   if (auto submitted = queue_->submit(recorded_); !submitted) return fail(std::move(submitted).error());
   std::ranges::move(recorded_, std::back_inserter(in_flight_));
   recorded_.clear();

@@ -24,6 +24,10 @@ class Replay {
   virtual ~Replay() = default;
   /// Runs everything and waits.
   virtual Result<void> run() = 0;
+  /// Starts a run, behind those started before; on a device that works by itself it returns before the run ends.
+  virtual Result<void> start() { return run(); }
+  /// Waits for what was started.
+  virtual Result<void> wait() { return {}; }
 };
 
 /// Runs one encoder's commands in order, barriers respected. Used by one thread at a time.

@@ -36,6 +36,8 @@ std::string_view op_name(Op op) {
     case Op::Argmax: return "argmax";
     case Op::Sample: return "sample";
     case Op::Checksum: return "checksum";
+    case Op::HeadsToCache: return "heads_to_cache";
+    case Op::AddNorm: return "add_norm";
     case Op::User: return "user";
   }
   return "unknown";
@@ -212,6 +214,11 @@ bool RegistryAccess::forces(const KernelRegistry& registry, const MlxDevice& dev
                             std::optional<GgmlType> format) {
   const std::lock_guard lock(registry.state_->mutex);
   return registry.state_->forced.contains(key_of(device.backend(), op, format));
+}
+
+std::shared_ptr<const Kernel> RegistryAccess::first(Backend backend, Op op) {
+  const auto it = builtins().by_key.find(key_of(backend, op, {}));
+  return it == builtins().by_key.end() ? nullptr : it->second.front();
 }
 
 bool RegistryAccess::has(const MlxDevice& device, Op op, std::optional<GgmlType> format) {

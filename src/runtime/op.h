@@ -23,6 +23,8 @@ enum class Op {
   Argmax,             // ArgmaxArgs
   Sample,             // SampleArgs
   Checksum,           // ChecksumArgs
+  HeadsToCache,       // HeadsToCacheArgs; this and the next one made by fusion alone
+  AddNorm,            // AddNormArgs
   User,
 };
 

@@ -90,7 +90,11 @@ double run_test(Model& model, const Test& test) {
   model.reset();
   const auto start = std::chrono::steady_clock::now();
   if (test.prompt) must(model.forward(tokens));
-  for (std::uint32_t i = 0; i < test.generate; ++i) must(model.forward({&tokens[i], 1}));
+  for (std::uint32_t i = 0; i < test.generate; ++i) {
+    must(model.next_token().as_mut_slice<std::uint32_t>())[0] = tokens[i];
+    must(model.forward_next());
+  }
+  must(model.wait());
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 

@@ -87,6 +87,14 @@ class Model {
   /// InvalidArgument for no tokens, an id >= n_vocab, or more tokens than the context has room for; after any error the
   /// position is what it was.
   Result<MlxBuffer> forward(std::span<const std::uint32_t> tokens);
+  /// Where forward_next() finds its token: U32 [1], of the model's, written by the host or by a command.
+  MlxBuffer next_token() const;
+  /// As forward of the token in next_token(), which may still be computed, but without waiting where the device works
+  /// by itself. An id >= n_vocab gives logits that are NaN. InvalidArgument where the context is full; what goes wrong
+  /// later is an error of wait().
+  Result<MlxBuffer> forward_next();
+  /// Waits for every forward_next().
+  Result<void> wait();
   /// As forward; the logits of all tokens, F32 [tokens, n_vocab], in a buffer of their own (4 n_vocab bytes a token).
   Result<MlxBuffer> forward_all(std::span<const std::uint32_t> tokens);
 

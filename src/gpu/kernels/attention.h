@@ -217,6 +217,7 @@ K_FN void attend(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
 template <class Thread>
 K_FN void attention_combine(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
   constexpr int kShare = AttentionShape::kMostSplits / 32;
+  constexpr uint32_t kAhead = 4;  // partials whose loads are in flight together
   K_CONST const AttentionArgs& a = p.attention;
   const uint64_t rows = uint64_t(a.n_tokens) * a.n_heads;
   const K_GLOBAL float* const partials = reinterpret_cast<const K_GLOBAL float*>(a.scratch);
@@ -242,10 +243,15 @@ K_FN void attention_combine(Thread t, K_CONST const AttentionProblem& p, K_SHARE
       float sum = 0.0f;
       K_UNROLL
       for (int j = 0; j < kShare; ++j) {
-        for (uint32_t s = 32 * uint32_t(j); s < p.splits && s < 32 * uint32_t(j) + 32; ++s) {
-          const float factor = t.simd_broadcast(largest[j], s % 32);
-          const float value = partials[(s * rows + row) * a.head_dim + i];
-          sum = factor == 0.0f ? sum : multiply_add(value, factor, sum);
+        for (uint32_t s = 32 * uint32_t(j); s < p.splits && s < 32 * uint32_t(j) + 32; s += kAhead) {
+          float factor[kAhead], value[kAhead];
+          K_UNROLL
+          for (uint32_t ahead = 0; ahead < kAhead; ++ahead) {
+            factor[ahead] = t.simd_broadcast(largest[j], s % 32 + ahead);
+            value[ahead] = factor[ahead] == 0.0f ? 0.0f : partials[((s + ahead) * rows + row) * a.head_dim + i];
+          }
+          K_UNROLL
+          for (uint32_t ahead = 0; ahead < kAhead; ++ahead) sum = multiply_add(value[ahead], factor[ahead], sum);
         }
       }
       if (first + t.lane() < a.head_dim) a.output[row * a.head_dim + i] = weights == 0.0f ? 0.0f : sum / weights;

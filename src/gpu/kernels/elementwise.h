@@ -35,11 +35,24 @@ K_FN void binary(Thread t, K_CONST const BinaryArgs& a, K_SHARED float*) {
   }
 }
 
-template <class Thread>
+/// kPerThread values a thread at a time.
+template <uint32_t kPerThread, class Thread>
 K_FN void silu_mul(Thread t, K_CONST const SiluMulArgs& a, K_SHARED float*) {
-  const uint64_t stride = uint64_t(t.groups()) * t.threads_in_group();
-  for (uint64_t i = uint64_t(t.group()) * t.threads_in_group() + t.thread_in_group(); i < a.n; i += stride)
-    a.output[i] = silu(a.gate[i]) * a.up[i];
+  const uint64_t tile = uint64_t(kPerThread) * t.threads_in_group();
+  for (uint64_t first = t.group() * tile; first < a.n; first += t.groups() * tile) {
+    float gate[kPerThread], up[kPerThread];
+    K_UNROLL
+    for (uint32_t j = 0; j < kPerThread; ++j) {
+      const uint64_t i = first + j * t.threads_in_group() + t.thread_in_group();
+      gate[j] = i < a.n ? a.gate[i] : 0.0f;
+      up[j] = i < a.n ? a.up[i] : 0.0f;
+    }
+    K_UNROLL
+    for (uint32_t j = 0; j < kPerThread; ++j) {
+      const uint64_t i = first + j * t.threads_in_group() + t.thread_in_group();
+      if (i < a.n) a.output[i] = silu(gate[j]) * up[j];
+    }
+  }
 }
 
 K_FN float gelu_tanh(float x) {

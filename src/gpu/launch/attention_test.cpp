@@ -22,6 +22,10 @@ std::vector<Backend> gpus() {
 
 struct Problem {
   std::uint32_t n_tokens, n_heads, n_kv_heads, head_dim, capacity, first;
+  std::uint32_t window = 0;
+  float softcap = 0;
+  bool causal = true;
+  float spread = 1;  // of keys and values: their magnitudes differ by powers of it
 };
 
 class GpuAttention : public testing::TestWithParam<Backend> {
@@ -54,6 +58,11 @@ class GpuAttention : public testing::TestWithParam<Backend> {
     std::vector<float> k(std::size_t{p.n_kv_heads} * p.capacity * p.head_dim), v(k.size());
     for (auto* values : {&q, &k, &v})
       for (float& x : *values) x = normal(random);
+    for (std::size_t i = 0; i < k.size(); ++i) {
+      const float magnitude = std::pow(p.spread, static_cast<float>(i / p.head_dim % 7) - 3);
+      k[i] *= std::min(magnitude, 3.0f);
+      v[i] *= magnitude;
+    }
     const float scale = 1 / std::sqrt(static_cast<float>(p.head_dim));
     const MlxBuffer query = upload(q), keys = cache(k, f16), values = cache(v, f16);
     MlxBuffer output = upload(std::vector<float>(q.size(), std::nanf("")));
@@ -69,7 +78,10 @@ class GpuAttention : public testing::TestWithParam<Backend> {
                                   .n_kv_heads = p.n_kv_heads,
                                   .head_dim = p.head_dim,
                                   .kv_capacity = p.capacity,
-                                  .scale = scale});
+                                  .scale = scale,
+                                  .causal = p.causal,
+                                  .sliding_window = p.window,
+                                  .softcap = p.softcap});
     ASSERT_TRUE(added.has_value()) << added.error().message;
     const auto ran = encoder.commit_and_wait();
     ASSERT_TRUE(ran.has_value()) << ran.error().message;
@@ -80,9 +92,9 @@ class GpuAttention : public testing::TestWithParam<Backend> {
                                             .head_dim = p.head_dim,
                                             .capacity = p.capacity,
                                             .scale = double{scale},
-                                            .causal = true,
-                                            .sliding_window = 0,
-                                            .softcap = 0});
+                                            .causal = p.causal,
+                                            .sliding_window = p.window,
+                                            .softcap = double{p.softcap}});
     const auto got = output.as_slice<float>().value();
     double difference = 0, norm = 0;
     for (std::size_t i = 0; i < want.size(); ++i) {
@@ -113,6 +125,22 @@ TEST_P(GpuAttention, SplitsOfTheKeys) {
     expect_attended({2, 2, 1, 64, 1024, 20}, f16);      // most splits have no key
     expect_attended({1, 4, 1, 600, 700, 650}, f16);     // slices of the values, too
     expect_attended({1, 4, 2, 64, 513, 100'000}, f16);  // a ring that has gone round
+  }
+}
+
+TEST_P(GpuAttention, TilesOfManyTokens) {
+  for (const bool f16 : {false, true}) {
+    for (const std::uint32_t dim : {64u, 80u, 96u, 112u, 128u}) expect_attended({70, 4, 2, dim, 150, 17}, f16);
+    expect_attended({130, 1, 1, 64, 200, 70, 33}, f16);           // a window
+    expect_attended({64, 4, 2, 128, 100, 30, 0, 5}, f16);         // a softcap
+    expect_attended({64, 4, 2, 64, 100, 36, 0, 0, false}, f16);   // every token sees all
+    expect_attended({140, 2, 2, 128, 300, 100'001, 150}, f16);    // a ring and a window
+    expect_attended({150, 1, 1, 64, 100, 1000}, f16);             // the first ones see nothing any more
+    expect_attended({64, 4, 2, 128, 70, 0, 0, 0, true, 8}, f16);  // large and small values
+    if (GetParam() == Backend::Emulator) continue;
+    expect_attended({100, 8, 2, 128, 2048, 1700}, f16);
+    expect_attended({150, 6, 2, 64, 512, 0}, f16);
+    expect_attended({256, 1, 1, 64, 512, 0, 0, 0, true, f16 ? 8.0f : 100.0f}, f16);
   }
 }
 

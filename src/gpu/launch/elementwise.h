@@ -26,12 +26,13 @@ struct BinaryKernel {
   }
 };
 
+template <uint32_t kPerThread>
 struct SiluMulKernel {
   using Args = SiluMulArgs;
-  K_STATIC int kThreads = 256, kScratchBytes = 0;
+  K_STATIC int kThreads = ElementwiseShape::kThreads, kScratchBytes = 0;
   template <class Thread>
   static K_FN void run(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
-    silu_mul(t, a, scratch);
+    silu_mul<kPerThread>(t, a, scratch);
   }
 };
 
@@ -75,7 +76,11 @@ struct SiluMul {
   using Args = SiluMulArgs;
   template <class Launcher>
   static void launch(Launcher& on, const Args& a) {
-    on.template run<SiluMulKernel>(group_count(tiles(a.n, SiluMulKernel::kThreads)), a);
+    constexpr std::uint64_t kFew = 1 << 17;  // one value a thread: latency counts, not loads in flight
+    if (a.n <= kFew)
+      on.template run<SiluMulKernel<1>>(group_count(tiles(a.n, ElementwiseShape::kThreads)), a);
+    else
+      on.template run<SiluMulKernel<4>>(group_count(tiles(a.n, ElementwiseShape::kTile)), a);
   }
 };
 

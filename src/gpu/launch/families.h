@@ -10,6 +10,7 @@
 #include "gpu/launch/attention.h"
 #include "gpu/launch/checksum.h"
 #include "gpu/launch/elementwise.h"
+#include "gpu/launch/fused.h"
 #include "gpu/launch/matmul.h"
 #include "gpu/launch/moe.h"
 #include "gpu/launch/rope.h"

@@ -23,6 +23,23 @@ struct Rope {
     on.template run<RopeKernel>(group_count(a.n_tokens * tiles(a.n_heads, RopeShape::kHeads)), problem(a));
   }
 
+  /// |log2(theta)| * 2 / rope_dim, by long division.
+  static RopeProblem problem(const Args& a) {
+    int exponent = 0;
+    const double mantissa = std::frexp(static_cast<double>(a.theta), &exponent);
+    const bool rising = a.theta < 1;
+    std::uint64_t fraction = log2_fraction(static_cast<std::uint64_t>(mantissa * 0x1p64));
+    std::uint64_t whole = static_cast<std::uint64_t>(rising ? 1 - exponent : exponent - 1);
+    if (rising && fraction != 0) {
+      whole -= 1;
+      fraction = 0 - fraction;
+    }
+    const std::uint64_t dim = a.rope_dim, twice = 2 * whole + (fraction >> 63);
+    fraction <<= 1;
+    const std::uint64_t high = (twice % dim << 32) + (fraction >> 32), low = (high % dim << 32) + (fraction & kLow);
+    return {a, (high / dim << 32) + low / dim, static_cast<std::uint32_t>(twice / dim), rising};
+  }
+
  private:
   static constexpr std::uint64_t kLow = 0xffffffffu;
 
@@ -39,23 +56,6 @@ struct Rope {
         x <<= 1;
     }
     return log;
-  }
-
-  /// |log2(theta)| * 2 / rope_dim, by long division.
-  static RopeProblem problem(const Args& a) {
-    int exponent = 0;
-    const double mantissa = std::frexp(static_cast<double>(a.theta), &exponent);
-    const bool rising = a.theta < 1;
-    std::uint64_t fraction = log2_fraction(static_cast<std::uint64_t>(mantissa * 0x1p64));
-    std::uint64_t whole = static_cast<std::uint64_t>(rising ? 1 - exponent : exponent - 1);
-    if (rising && fraction != 0) {
-      whole -= 1;
-      fraction = 0 - fraction;
-    }
-    const std::uint64_t dim = a.rope_dim, twice = 2 * whole + (fraction >> 63);
-    fraction <<= 1;
-    const std::uint64_t high = (twice % dim << 32) + (fraction >> 32), low = (high % dim << 32) + (fraction & kLow);
-    return {a, (high / dim << 32) + low / dim, static_cast<std::uint32_t>(twice / dim), rising};
   }
 };
 

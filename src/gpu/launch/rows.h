@@ -21,12 +21,16 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
       scratch_bytes = [](const void* args) {
         return Family::scratch_bytes(*static_cast<const typename Family::Args*>(args));
       };
+    bool (*supports)(const void*) = nullptr;
+    if constexpr (requires(const typename Family::Args& args) { Family::supports(args); })
+      supports = [](const void* args) { return Family::supports(*static_cast<const typename Family::Args*>(args)); };
     all.push_back({.name = format ? fmt::format("{}.{}.{}", prefix, detail::op_name(op), ggml_type_name(*format))
                                   : fmt::format("{}.{}", prefix, detail::op_name(op)),
                    .backend = backend,
                    .op = op,
                    .format = format,
                    .entry = Entries::template entry<Family>(),
+                   .supports = supports,
                    .scratch_bytes = scratch_bytes});
   };
   add.template operator()<RmsNorm>(detail::Op::RmsNorm, std::nullopt);
@@ -39,6 +43,8 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
   add.template operator()<Gelu>(detail::Op::Gelu, std::nullopt);
   add.template operator()<MoeSoftmaxTopk>(detail::Op::MoeSoftmaxTopk, std::nullopt);
   add.template operator()<MoeWeightedReduce>(detail::Op::MoeWeightedReduce, std::nullopt);
+  add.template operator()<HeadsToCache>(detail::Op::HeadsToCache, std::nullopt);
+  add.template operator()<AddNorm>(detail::Op::AddNorm, std::nullopt);
   add.template operator()<Argmax>(detail::Op::Argmax, std::nullopt);
   add.template operator()<Sample>(detail::Op::Sample, std::nullopt);
   add.template operator()<Checksum>(detail::Op::Checksum, std::nullopt);

@@ -1,0 +1,37 @@
+// Arguments of kernels that do the work of several commands (runtime/fusion.h).
+#pragma once
+
+#include "core/dialect.h"
+
+namespace mlx_native {
+
+/// Queries and keys are normalised head by head (where a weight is given) and rotated, in place; keys and values go to
+/// the cache. As RmsNormArgs, RopeArgs and KvCacheWriteArgs.
+struct HeadsToCacheArgs {
+  K_GLOBAL float* query;
+  K_GLOBAL float* key;
+  const K_GLOBAL float* value;
+  const K_GLOBAL float* query_norm;  // null: none
+  const K_GLOBAL float* key_norm;
+  const K_GLOBAL uint32_t* positions;
+  const K_GLOBAL float* freq_factors;
+  K_GLOBAL uint8_t* k_cache;
+  K_GLOBAL uint8_t* v_cache;
+  uint32_t f16;
+  uint32_t n_tokens, n_heads, n_kv_heads, head_dim, kv_capacity;
+  uint32_t rope_dim, adjacent, pair_split;
+  float theta, freq_scale, eps;
+};
+
+/// sum = a + b, output = rms_norm(sum).
+struct AddNormArgs {
+  const K_GLOBAL float* a;
+  const K_GLOBAL float* b;
+  K_GLOBAL float* sum;  // may be a or b
+  const K_GLOBAL float* weight;
+  K_GLOBAL float* output;
+  uint32_t rows, dim;
+  float eps;
+};
+
+}  // namespace mlx_native

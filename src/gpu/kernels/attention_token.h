@@ -1,0 +1,210 @@
+// Attention of one token, as decode has it: few query rows, many keys, and no time to lose.
+//
+// A group takes kRows rows of a KV head over a part of the keys, its simdgroups kKeys keys at a time in turn. All their
+// keys and values are asked for at once. Lanes share a key's values; the partial products of all rows and keys are
+// added over the lanes together, halving their number with each step, so that a score costs one exchange instead of
+// five. Simdgroups meet in scratch at the end; parts of the keys are added by attention_combine.
+#pragma once
+
+#include "gpu/kernels/attention.h"
+
+namespace mlx_native::gpu {
+
+template <int kShare, int kMostRows>
+struct AttentionTokenShape {
+  K_STATIC int kRows = kShare > 8 && kMostRows > 2 ? 2 : kMostRows;  // as scratch allows
+  K_STATIC int kKeys = kShare > 4 ? 64 / kShare : 16;
+  K_STATIC int kSimdgroups = kShare > 4 ? 4 : 8;
+  K_STATIC uint32_t kStep = uint32_t(kKeys * kSimdgroups);  // keys of a group
+  K_STATIC int kSlice = 32 * kShare;
+  // Sums of values, then maximum, sum of weights and factor of each simdgroup and row, then what rows sum up to.
+  K_STATIC int kScratchBytes = kSimdgroups * kRows * (kSlice + 3) * 4 + kRows * 2 * 4;
+};
+
+template <int kCount>
+struct Values {
+  float v[kCount];
+};
+
+/// How many of kCount values a lane keeps when they are added over 2 * kApart lanes.
+constexpr int kept_values(int count, uint32_t apart) {
+  return apart == 0 ? count : count > 2 * int(apart) ? count / (2 * int(apart)) : 1;
+}
+
+/// Sums over the lanes of each of kCount values, a power of two, for kApart = 16. Lane l keeps those of indices
+/// l * kLeft ... + kLeft - 1 where kLeft = kCount / 32, or, of fewer than 32 values, that of index l * kCount / 32.
+template <int kCount, uint32_t kApart, class Thread>
+K_FN Values<kept_values(kCount, kApart)> add_over_lanes(Thread t, Values<kCount> mine) {
+  if constexpr (kApart == 0) {
+    return mine;
+  } else if constexpr (kCount == 1) {
+    mine.v[0] = mine.v[0] + t.simd_shuffle_xor(mine.v[0], kApart);
+    return add_over_lanes<1, kApart / 2>(t, mine);
+  } else {
+    constexpr int kHalf = kCount / 2;
+    const bool upper = (t.lane() & kApart) != 0;
+    Values<kHalf> kept;
+    K_UNROLL
+    for (int i = 0; i < kHalf; ++i) {
+      const float keep = upper ? mine.v[kHalf + i] : mine.v[i], give = upper ? mine.v[i] : mine.v[kHalf + i];
+      kept.v[i] = keep + t.simd_shuffle_xor(give, kApart);
+    }
+    return add_over_lanes<kHalf, kApart / 2>(t, kept);
+  }
+}
+
+template <class T, int kPack, int kChunks, int kMostRows, class Thread>
+K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED float* scratch) {
+  using Share = LaneValues<kPack, kChunks>;
+  using Shape = AttentionTokenShape<kPack * kChunks, kMostRows>;
+  constexpr int kShare = kPack * kChunks, kRows = Shape::kRows, kKeys = Shape::kKeys, kSlice = Shape::kSlice;
+  constexpr int kCount = kRows * kKeys, kLeft = kCount > 32 ? kCount / 32 : 1;
+  constexpr uint32_t kCopies = kCount < 32 ? 32 / kCount : 1, kRowLanes = 32 / kRows;
+  K_CONST const AttentionArgs& a = p.attention;
+  const uint32_t group = a.n_heads / a.n_kv_heads, tiles = (group - 1) / kRows + 1;
+  const uint64_t units = uint64_t(a.n_kv_heads) * tiles * p.splits;
+  const Positions sees = visible(a, a.positions[0]);
+  const uint64_t length = sees.end - sees.begin, per_split = (length + p.splits - 1) / p.splits;
+  const uint64_t share = (per_split + Shape::kStep - 1) / Shape::kStep * Shape::kStep;
+  const Ring ring = {sees.begin, sees.begin % a.kv_capacity, a.kv_capacity};
+  K_SHARED float* const states = scratch + Shape::kSimdgroups * kRows * kSlice;
+  K_SHARED float* const totals = states + Shape::kSimdgroups * kRows * 3;
+  for (uint64_t unit = t.group(); unit < units; unit += t.groups()) {
+    const uint32_t split = uint32_t(unit % p.splits), tile = uint32_t(unit / p.splits % tiles);
+    const uint64_t kv_head = unit / p.splits / tiles, first_row = kv_head * group + tile * kRows;
+    const uint64_t start = sees.begin + split * share, stop = start + share < sees.end ? start + share : sees.end;
+    const uint64_t cache = kv_head * a.kv_capacity * a.head_dim;
+    const K_GLOBAL T* const keys = reinterpret_cast<const K_GLOBAL T*>(a.k_cache) + cache;
+    const K_GLOBAL T* const values = reinterpret_cast<const K_GLOBAL T*>(a.v_cache) + cache;
+
+    Share query[kRows], sums[kRows];
+    K_UNROLL
+    for (int m = 0; m < kRows; ++m) {
+      const uint64_t row = tile * kRows + uint32_t(m) < group ? first_row + uint32_t(m) : first_row;
+      query[m] = load_share<float, kPack, kChunks>(a.query + row * a.head_dim, t.lane(), a.head_dim);
+      K_UNROLL
+      for (int i = 0; i < kShare; ++i) sums[m].v[i] = 0.0f;
+    }
+    float row_max = -infinity(), weight_sum = 0.0f;  // of the row whose scores are this lane's, the sum of this lane's
+    for (uint64_t first = start + t.simdgroup() * kKeys; first < stop; first += Shape::kStep) {
+      Share k[kKeys], v[kKeys];
+      K_UNROLL
+      for (int j = 0; j < kKeys; ++j) {
+        const uint64_t at = ring.slot(clamp_to(sees, first + uint32_t(j))) * a.head_dim;
+        k[j] = load_share<T, kPack, kChunks>(keys + at, t.lane(), a.head_dim);
+        v[j] = load_share<T, kPack, kChunks>(values + at, t.lane(), a.head_dim);
+      }
+      Values<kCount> products;
+      K_UNROLL
+      for (int m = 0; m < kRows; ++m) {
+        K_UNROLL
+        for (int j = 0; j < kKeys; ++j) {
+          float dot = 0.0f;
+          K_UNROLL
+          for (int i = 0; i < kShare; ++i) dot = multiply_add(query[m].v[i], k[j].v[i], dot);
+          products.v[m * kKeys + j] = dot;
+        }
+      }
+      const Values<kLeft> scores = add_over_lanes<kCount, 16>(t, products);
+      float weight[kLeft], largest = -infinity();
+      K_UNROLL
+      for (int i = 0; i < kLeft; ++i) {
+        const uint32_t index = kCount < 32 ? t.lane() / kCopies : t.lane() * kLeft + uint32_t(i);
+        float s = scores.v[i] * a.scale;
+        if (a.softcap != 0.0f) s = a.softcap * hyperbolic_tangent(s / a.softcap);
+        weight[i] = first + index % kKeys < stop ? s : -infinity();
+        largest = weight[i] > largest ? weight[i] : largest;
+      }
+      K_UNROLL
+      for (uint32_t apart = kRowLanes / 2; apart > 0; apart /= 2) {
+        const float other = t.simd_shuffle_xor(largest, apart);
+        largest = other > largest ? other : largest;
+      }
+      const float now = largest > row_max ? largest : row_max, base = now == -infinity() ? 0.0f : now;
+      const float factor = exponential(row_max - base);
+      row_max = now;
+      weight_sum = weight_sum * factor;
+      K_UNROLL
+      for (int i = 0; i < kLeft; ++i) {
+        // A score that is NaN stays one.
+        weight[i] = weight[i] == -infinity() ? 0.0f : exponential(weight[i] - base);
+        weight_sum = weight_sum + weight[i];
+      }
+      K_UNROLL
+      for (int m = 0; m < kRows; ++m) {
+        const float row_factor = t.simd_broadcast(factor, uint32_t(m) * kRowLanes);
+        K_UNROLL
+        for (int i = 0; i < kShare; ++i) sums[m].v[i] = sums[m].v[i] * row_factor;
+        K_UNROLL
+        for (int j = 0; j < kKeys; ++j) {
+          const uint32_t index = uint32_t(m * kKeys + j);
+          const float w = t.simd_broadcast(weight[index % kLeft], kCount < 32 ? index * kCopies : index / kLeft);
+          K_UNROLL
+          for (int i = 0; i < kShare; ++i)
+            sums[m].v[i] = w == 0.0f ? sums[m].v[i] : multiply_add(w, v[j].v[i], sums[m].v[i]);
+        }
+      }
+    }
+    K_UNROLL
+    for (uint32_t apart = kRowLanes / 2; apart > 0; apart /= 2)
+      weight_sum = weight_sum + t.simd_shuffle_xor(weight_sum, apart);
+    const uint32_t own = t.simdgroup() * kRows;
+    if (t.lane() % kRowLanes == 0) {
+      states[3 * (own + t.lane() / kRowLanes)] = row_max;
+      states[3 * (own + t.lane() / kRowLanes) + 1] = weight_sum / float(kCopies);
+    }
+    K_UNROLL
+    for (int m = 0; m < kRows; ++m) {
+      K_UNROLL
+      for (int i = 0; i < kShare; ++i)
+        scratch[(own + uint32_t(m)) * kSlice + (32 * uint32_t(i / kPack) + t.lane()) * kPack + uint32_t(i % kPack)] =
+            sums[m].v[i];
+    }
+    t.barrier();
+    if (t.thread_in_group() < t.simdgroups() * kRows) {
+      const uint32_t m = t.thread_in_group() % kRows;
+      float top = -infinity(), total = 0.0f;
+      for (uint32_t w = 0; w < t.simdgroups(); ++w) {
+        const float largest = states[3 * (w * kRows + m)];
+        top = largest > top ? largest : top;
+      }
+      for (uint32_t w = 0; w < t.simdgroups(); ++w) {
+        const float weights = states[3 * (w * kRows + m) + 1];
+        const float factor = weights == 0.0f ? 0.0f : exponential(states[3 * (w * kRows + m)] - top);
+        total = multiply_add(weights, factor, total);
+        if (w == t.thread_in_group() / kRows) states[3 * (w * kRows + m) + 2] = factor;
+      }
+      if (t.thread_in_group() < kRows) {
+        totals[2 * m] = top;
+        totals[2 * m + 1] = total;
+      }
+    }
+    t.barrier();
+    K_GLOBAL float* const partials = reinterpret_cast<K_GLOBAL float*>(a.scratch);
+    for (uint32_t i = t.thread_in_group(); i < kRows * a.head_dim; i += t.threads_in_group()) {
+      const uint32_t m = i / a.head_dim, at = i - m * a.head_dim;
+      if (tile * kRows + m >= group) break;
+      float sum = 0.0f;
+      for (uint32_t w = 0; w < t.simdgroups(); ++w) {
+        const float factor = states[3 * (w * kRows + m) + 2];
+        if (factor != 0.0f) sum = multiply_add(scratch[(w * kRows + m) * kSlice + at], factor, sum);
+      }
+      const uint64_t row = first_row + m;
+      if (p.splits == 1) {
+        const float total = totals[2 * m + 1];
+        a.output[row * a.head_dim + at] = total == 0.0f ? 0.0f : sum / total;
+        continue;
+      }
+      const uint64_t partial = uint64_t(split) * a.n_heads + row;
+      if (start < stop) partials[partial * a.head_dim + at] = sum;
+      if (at == 0) {
+        K_GLOBAL float* const state = partials + uint64_t(p.splits) * a.n_heads * a.head_dim + 2 * partial;
+        state[0] = totals[2 * m];
+        state[1] = totals[2 * m + 1];
+      }
+    }
+    t.barrier();
+  }
+}
+
+}  // namespace mlx_native::gpu

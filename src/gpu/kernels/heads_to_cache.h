@@ -1,0 +1,104 @@
+// What happens between the products of a token's queries, keys and values, and attention: norms, RoPE, the cache.
+#pragma once
+
+#include "args/fused.h"
+#include "gpu/kernels/rope.h"
+
+namespace mlx_native::gpu {
+
+struct HeadsProblem {
+  HeadsToCacheArgs heads;
+  RopeProblem rope;
+  uint32_t parts;  // of a token's heads, a group for each
+};
+
+struct HeadsShape {
+  K_STATIC int kThreads = 256;
+  K_STATIC uint32_t kMostDim = 256;
+  K_STATIC int kScratchBytes = (1 + 8) * 256 * 4;  // sines and cosines, then a head per simdgroup
+};
+
+/// Sines and cosines of the unit's token, to the beginning of scratch. Reads positions and factors alone.
+template <class Thread>
+K_FN void heads_angles(Thread t, K_CONST const HeadsProblem& p, uint64_t unit, K_SHARED float* scratch) {
+  if (unit >= uint64_t(p.heads.n_tokens) * p.parts) return;
+  const uint32_t position = p.heads.positions[unit / p.parts];
+  for (uint32_t pair = t.thread_in_group(); pair < p.heads.rope_dim / 2; pair += t.threads_in_group()) {
+    const SineCosine r = rotation(p.rope, pair, position);
+    scratch[2 * pair] = r.sine;
+    scratch[2 * pair + 1] = r.cosine;
+  }
+}
+
+K_FN void store_in_cache(K_GLOBAL uint8_t* cache, uint64_t at, float x, uint32_t f16) {
+  if (f16)
+    reinterpret_cast<K_GLOBAL uint16_t*>(cache)[at] = float_to_half(x);
+  else
+    reinterpret_cast<K_GLOBAL float*>(cache)[at] = x;
+}
+
+/// A group for a part of a token's heads, a simdgroup for one of them at a time: first queries, then keys, then values.
+/// scratch begins with the first unit's angles.
+template <class Thread>
+K_FN void heads_to_cache(Thread t, K_CONST const HeadsProblem& p, K_SHARED float* scratch) {
+  constexpr uint32_t kKept = HeadsShape::kMostDim / 32;
+  K_CONST const HeadsToCacheArgs& a = p.heads;
+  K_SHARED float* const head = scratch + (1 + t.simdgroup()) * HeadsShape::kMostDim;
+  const uint32_t rows = a.n_heads + 2 * a.n_kv_heads;
+  const uint32_t rounds = ((rows - 1) / p.parts) / t.simdgroups() + 1;
+  for (uint64_t unit = t.group(); unit < uint64_t(a.n_tokens) * p.parts; unit += t.groups()) {
+    const uint64_t token = unit / p.parts;
+    if (unit != t.group()) heads_angles(t, p, unit, scratch);
+    for (uint32_t round = 0; round < rounds; ++round) {
+      const uint32_t row = (uint32_t(unit % p.parts) * rounds + round) * t.simdgroups() + t.simdgroup();
+      const bool is_query = row < a.n_heads, is_key = !is_query && row < a.n_heads + a.n_kv_heads, is = row < rows;
+      const uint32_t kv_head = is_query || !is ? 0 : (row - a.n_heads) % a.n_kv_heads;
+      const uint64_t at = (is_query ? token * a.n_heads + row : token * a.n_kv_heads + kv_head) * a.head_dim;
+      const uint64_t slot = (uint64_t(kv_head) * a.kv_capacity + a.positions[token] % a.kv_capacity) * a.head_dim;
+      const K_GLOBAL float* const from = (is_query ? a.query : is_key ? a.key : a.value) + at;
+      const K_GLOBAL float* const norm = is_query ? a.query_norm : is_key ? a.key_norm : nullptr;
+      float kept[kKept], weight[kKept], sum = 0.0f;
+      K_UNROLL
+      for (uint32_t j = 0; j < kKept; ++j) {
+        const uint32_t i = t.lane() + 32 * j;
+        kept[j] = is && i < a.head_dim ? from[i] : 0.0f;
+        weight[j] = norm && i < a.head_dim ? norm[i] : 1.0f;
+      }
+      K_UNROLL
+      for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(kept[j], kept[j], sum);
+      sum = t.simd_sum(sum);
+      const float r = norm ? 1.0f / square_root(sum / float(a.head_dim) + a.eps) : 1.0f;
+      K_UNROLL
+      for (uint32_t j = 0; j < kKept; ++j) {
+        const uint32_t i = t.lane() + 32 * j;
+        if (i < a.head_dim) head[i] = norm ? kept[j] * r * weight[j] : kept[j];
+      }
+      t.barrier();
+      if (is) {
+        K_GLOBAL float* const to = (is_query ? a.query : a.key) + at;
+        for (uint32_t pair = t.lane(); pair < a.rope_dim / 2 && (is_query || is_key); pair += 32) {
+          const uint32_t first = a.adjacent ? 2 * pair : pair, second = first + a.pair_split;
+          const float x = head[first], y = head[second], sine = scratch[2 * pair], cosine = scratch[2 * pair + 1];
+          const float new_x = x * cosine - y * sine, new_y = x * sine + y * cosine;
+          to[first] = new_x;
+          to[second] = new_y;
+          if (is_key) {
+            store_in_cache(a.k_cache, slot + first, new_x, a.f16);
+            store_in_cache(a.k_cache, slot + second, new_y, a.f16);
+          }
+        }
+        for (uint32_t i = t.lane(); i < a.head_dim; i += 32) {
+          if (!is_query && !is_key) {
+            store_in_cache(a.v_cache, slot + i, head[i], a.f16);
+          } else if (!is_rotated(p.rope.rope, i)) {
+            to[i] = head[i];
+            if (is_key) store_in_cache(a.k_cache, slot + i, head[i], a.f16);
+          }
+        }
+      }
+      t.barrier();
+    }
+  }
+}
+
+}  // namespace mlx_native::gpu

@@ -1,0 +1,18 @@
+// Neighbouring commands that one kernel does at once.
+#pragma once
+
+#include <vector>
+
+#include "runtime/device_base.h"
+
+namespace mlx_native::detail {
+
+/// The commands, with some neighbours replaced by one command of a kernel for all of their work, where the device has
+/// such a kernel and none of theirs was chosen by name. Every byte that the replaced ones leave in memory is written
+/// with the same value, so that nothing needs to be known of who reads it.
+///
+/// - norms and RoPE of queries and keys in place, and the writes of keys and values to the cache: Op::HeadsToCache
+/// - a residual sum and the norm of it: Op::AddNorm
+Result<std::vector<Command>> fuse(Device& device, std::vector<Command> commands);
+
+}  // namespace mlx_native::detail
