@@ -12,6 +12,7 @@
 #endif
 #include "cpu/generic/mat_mat.h"
 #include "cpu/generic/mat_vec.h"
+#include "cpu/generic/plain_tile.h"
 #include "cpu/generic/rows.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
@@ -102,6 +103,17 @@ void add_tile_rows(const RowSink& sink) {
 }
 #endif
 
+/// Some rows of x with plain weights.
+template <class Format>
+void add_plain_rows(const RowSink& sink) {
+  using Tile = PlainTile<Format>;
+  for (const Op op : {Op::MatVec, Op::MatMat})
+    add_format_row<Format>(sink, op, entry<MatmulArgs, plain_product<Format>>, nullptr, "_tile", [](const void* args) {
+      const uint32_t m = static_cast<const MatmulArgs*>(args)->m;
+      return m >= Tile::kLeastRows && m <= Tile::kMostRows;
+    });
+}
+
 template <class Format>
 void add_format_rows(const RowSink& sink) {
 #if MLXN_HAS_TILES
@@ -120,6 +132,8 @@ void add_format_rows(const RowSink& sink) {
     add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
 #endif
+  } else {
+    add_plain_rows<Format>(sink);
   }
 #if defined(MLXN_BYTES_HEADER)
   add_byte_rows<Format>(sink);

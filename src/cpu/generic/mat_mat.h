@@ -174,12 +174,13 @@ struct MatMatJob {
   }
 };
 
-/// Columns that a worker takes at a time: a piece goes through x anew, so it must not be small; but a worker that gets
-/// one more than the others keeps them waiting.
+/// Columns that a worker takes at a time of `products` products of n columns: a piece goes through x anew, so it must
+/// not be small; but a worker that gets one more than the others keeps them waiting.
 template <class Job>
-uint64_t columns_of_piece(uint64_t n, const Team& team) {
-  const uint64_t even = n / (8 * team.count()) / Job::kColumns * Job::kColumns;
-  return even < Job::kColumns ? Job::kColumns : even < Job::kBlockColumns ? even : Job::kBlockColumns;
+uint64_t columns_of_piece(uint64_t n, uint64_t products, const Team& team) {
+  const uint64_t even = products * n / (8 * team.count()) / Job::kColumns * Job::kColumns;
+  const uint64_t most = products == 1 || n < Job::kBlockColumns ? Job::kBlockColumns : n;
+  return even < Job::kColumns ? Job::kColumns : even < most ? even : most;
 }
 
 template <class Format, class Way>
@@ -194,13 +195,14 @@ void mat_mat(const MatmulArgs& a, Team& team) {
   if constexpr (Way::kPrepares) team.barrier();
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
   const MatMatJob<Format, Way> job{a.weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
-  team.share(a.n, columns_of_piece<MatMatJob<Format, Way>>(a.n, team), [&](Range columns) { job.run(columns); });
+  team.share(a.n, columns_of_piece<MatMatJob<Format, Way>>(a.n, 1, team), [&](Range columns) { job.run(columns); });
 }
 
 template <class Format, class Way>
 void mat_mat_id(const MatmulIdArgs& a, Team& team) {
   using Job = MatMatJob<Format, Way>;
-  routed_product<Way>(a, team, columns_of_piece<Job>(a.n, team), false,
+  const uint64_t pairs = uint64_t{a.n_tokens} * a.top_k, products = pairs < a.n_experts ? pairs : a.n_experts;
+  routed_product<Way>(a, team, columns_of_piece<Job>(a.n, products, team), false,
                       [&](const uint8_t* weight, const Prepared<Way>& x, const RowMap& rows) {
                         return Job{weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
                       });
