@@ -1,4 +1,5 @@
-// fuzz_seeds DIR: writes the files of tests/hostile to DIR/gguf and DIR/safetensors, blocks to DIR/decode.
+// fuzz_seeds DIR: writes the files of tests/hostile to DIR/gguf and DIR/safetensors, blocks to DIR/decode, texts
+// to DIR/tokenizer.
 #include <fmt/format.h>
 
 #include <cctype>
@@ -53,6 +54,21 @@ std::vector<Case> blocks() {
   return cases;
 }
 
+/// Each text for every way to cut it that there is, and more that repeat them.
+std::vector<Case> texts() {
+  std::vector<Case> cases;
+  for (const std::string_view text :
+       {"The query planner reads 12345 rows, doesn't it?\r\n\tYes - it'll  do  so.\n\n", "<|a|><|b|> <|a|>x<|",
+        "'S'rE'LL 'x", "\u00e9\u4f60\u597d\u0639 \u2003\u0663\u00bd\U0001f600\u0301", "\xff\xc3 \xed\xa0\x80 \xf0\x9f",
+        "          x   \n \n", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"})
+    for (std::uint8_t how = 0; how < 12; ++how) {
+      std::vector<std::uint8_t> bytes{how};
+      bytes.insert(bytes.end(), text.begin(), text.end());
+      cases.push_back({fmt::format("text_{}", cases.size()), std::move(bytes), {}, ""});
+    }
+  return cases;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -62,10 +78,10 @@ int main(int argc, char** argv) {
   }
   using namespace mlx_native::hostile;
   const std::filesystem::path directory = argv[1];
-  const bool written = write(directory / "gguf", gguf_header_cases()) &&
-                       write(directory / "gguf", gguf_metadata_cases()) &&
-                       write(directory / "gguf", gguf_tensor_cases()) &&
-                       write(directory / "safetensors", safetensors_cases()) && write(directory / "decode", blocks());
+  const bool written =
+      write(directory / "gguf", gguf_header_cases()) && write(directory / "gguf", gguf_metadata_cases()) &&
+      write(directory / "gguf", gguf_tensor_cases()) && write(directory / "safetensors", safetensors_cases()) &&
+      write(directory / "decode", blocks()) && write(directory / "tokenizer", texts());
   if (!written) fmt::print(stderr, "cannot write to {}\n", directory.string());
   return written ? 0 : 1;
 }

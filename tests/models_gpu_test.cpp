@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models_support.h"
+#include "support/lane.h"
 
 namespace mlx_native {
 namespace {
@@ -68,6 +69,7 @@ TEST_P(GpuForward, LogitsAndGreedyIdsOfTheReference) {
 }
 
 TEST_P(GpuForward, PrefillInChunksAgreesAndRepeatsItsBits) {
+  if (test::kSlow) GTEST_SKIP() << "minutes, by the kernels of the test before";
   Ids prompt = cases().back().prompt;
   if (slow()) prompt = {318, 1530, 862, 291, 259, 1530, 862};
   Model whole = load({.context = 200}), parts = load({.context = 200, .prefill_chunk = 5});
@@ -78,6 +80,7 @@ TEST_P(GpuForward, PrefillInChunksAgreesAndRepeatsItsBits) {
 }
 
 TEST_P(GpuForward, SamplesFromAHalfPrecisionCache) {
+  if (test::kSlow && name_ != "docs-moe") GTEST_SKIP() << "one model is enough here";
   const Ids prompt = cases().front().prompt;
   const auto run = [&](const MlxDevice& device) {
     Model model = must(Model::load(file_, device, {}, {.context = 64, .kv_dtype = DType::F16}));

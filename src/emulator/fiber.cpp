@@ -68,7 +68,7 @@ void Fiber::start(Entry entry, void* argument) {
   makecontext(&own_.state, &Fiber::main, 0);
 #endif
   fake_stack_ = nullptr;
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
   __asan_unpoison_memory_region(stack_ + kGuard, kStack);
 #endif
 }
@@ -94,7 +94,7 @@ Fiber::~Fiber() {
 
 void Fiber::main() {
   Fiber* const self = starting;
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
   __sanitizer_finish_switch_fiber(nullptr, &self->caller_stack_, &self->caller_stack_size_);
 #endif
   self->entry_(self->argument_);
@@ -108,12 +108,12 @@ void Fiber::resume() {
   tsan_caller_ = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(tsan_own_, 1);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
   void* caller_fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&caller_fake_stack, stack_ + kGuard, kStack);
 #endif
   switch_context(caller_, own_);
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
   __sanitizer_finish_switch_fiber(caller_fake_stack, nullptr, nullptr);
 #endif
 }
@@ -122,11 +122,11 @@ void Fiber::leave() {
 #if MLXN_TSAN
   __tsan_switch_to_fiber(tsan_caller_, 1);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
   __sanitizer_start_switch_fiber(&fake_stack_, caller_stack_, caller_stack_size_);
 #endif
   switch_context(own_, caller_);
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
   __sanitizer_finish_switch_fiber(fake_stack_, &caller_stack_, &caller_stack_size_);
 #endif
 }

@@ -41,9 +41,10 @@ class Fiber {
   Entry entry_ = nullptr;
   void* argument_ = nullptr;
   Context own_{}, caller_{};
-  const void* caller_stack_ = nullptr;  // the last three are the sanitizers'
-  std::size_t caller_stack_size_ = 0;
-  void *tsan_own_ = nullptr, *tsan_caller_ = nullptr, *fake_stack_ = nullptr;
+  // The rest is the sanitizers'.
+  [[maybe_unused]] const void* caller_stack_ = nullptr;
+  [[maybe_unused]] std::size_t caller_stack_size_ = 0;
+  [[maybe_unused]] void *tsan_own_ = nullptr, *tsan_caller_ = nullptr, *fake_stack_ = nullptr;
 };
 
 }  // namespace mlx_native::emulator

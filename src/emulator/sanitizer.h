@@ -1,20 +1,19 @@
-// What the sanitizers must be told about fibers.
+// What the sanitizers must be told about fibers. MLXN_ASAN and MLXN_TSAN come from the build: compilers differ in how
+// they say it, and the room's own code is built without ThreadSanitizer, which then sees the kernels alone.
 #pragma once
 
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
 namespace mlx_native::emulator {
 
-#if defined(__SANITIZE_ADDRESS__)
+#if MLXN_ASAN
 inline constexpr bool kAsan = true;
 #else
 inline constexpr bool kAsan = false;
 #endif
-// The room's own code is built without ThreadSanitizer, which then sees the kernels alone, so that the macro comes from
-// the build.
 #if MLXN_TSAN
 inline constexpr bool kTsan = true;
 #else

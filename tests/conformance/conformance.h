@@ -20,6 +20,7 @@
 #include "core/random.h"
 #include "formats/list.h"
 #include "runtime/access.h"
+#include "support/lane.h"
 
 namespace mlx_native::conformance {
 
@@ -168,25 +169,27 @@ inline std::optional<Guarded<std::uint32_t>> written_by_device(const MlxDevice& 
   return target;
 }
 
-/// Devices of one backend with 1 to 4 threads; a GPU has one.
+/// Devices of one backend with 1 to 4 threads (1 and 3 where tests are slow); a GPU has one.
 inline std::vector<MlxDevice> devices_of(Backend backend) {
   std::vector<MlxDevice> devices;
-  for (std::uint32_t threads = 1; threads <= (backend == Backend::Cpu ? 4 : 1); ++threads)
+  for (std::uint32_t threads = 1; threads <= (backend == Backend::Cpu ? 4 : 1); threads += test::kSlow ? 2 : 1)
     devices.push_back(MlxDevice::create(backend, {.threads = threads}).value());
   return devices;
 }
 
-/// A suite over all backends. The emulator runs a kernel some thousand times slower than a device would: `small` says
-/// when to choose fewer shapes.
+/// Where to choose fewer shapes: the emulator runs a kernel some thousand times slower than a device would.
+inline bool small(Backend backend) { return backend == Backend::Emulator || test::kSlow; }
+
+/// A suite over all backends.
 class OnBackend : public testing::TestWithParam<Backend> {
  protected:
-  bool small() const { return GetParam() == Backend::Emulator; }
+  bool small() const { return conformance::small(GetParam()); }
 
   /// Kernels of the backend for an op and format, by name.
   static std::vector<std::string> kernels(Backend backend, Op op, std::optional<GgmlType> format = {}) {
     std::vector<std::string> names;
-    for (const auto& kernel : detail::builtin_kernels())
-      if (kernel->backend == backend && kernel->op == op && kernel->format == format) names.push_back(kernel->name);
+    for (const auto& kernel : test::kernels_of(backend))
+      if (kernel->op == op && kernel->format == format) names.push_back(kernel->name);
     return names;
   }
   /// Calls run(registry, name) with each kernel forced. A GPU backend may not have the op yet; the CPU has every one.

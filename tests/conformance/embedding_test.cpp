@@ -35,8 +35,8 @@ class OpDecode : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
 
   void by_every_kernel(Op op, const std::function<void(const MlxDevice&, const KernelRegistry&)>& check) const {
     bool any = false;
-    for (const auto& kernel : detail::builtin_kernels()) {
-      if (kernel->backend != backend || kernel->op != op || kernel->format != type) continue;
+    for (const auto& kernel : test::kernels_of(backend)) {
+      if (kernel->op != op || kernel->format != type) continue;
       any = true;
       SCOPED_TRACE(kernel->name);
       KernelRegistry registry;

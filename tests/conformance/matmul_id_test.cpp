@@ -87,11 +87,10 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
   }
 
   std::vector<std::shared_ptr<const detail::Kernel>> kernels() const {
-    std::vector<std::shared_ptr<const detail::Kernel>> all;
-    for (const auto& kernel : detail::builtin_kernels())
-      if (kernel->backend == backend && kernel->format == type &&
-          (kernel->op == Op::MatVecId || kernel->op == Op::MatMatId))
-        all.push_back(kernel);
+    auto all = test::kernels_of(backend);
+    std::erase_if(all, [&](const auto& kernel) {
+      return kernel->format != type || (kernel->op != Op::MatVecId && kernel->op != Op::MatMatId);
+    });
     return all;
   }
   bool supports(const detail::Kernel& kernel, const Problem& p) const {
@@ -131,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, OpMatmulId,
                          });
 
 TEST_P(OpMatmulId, AnyTopK) {
-  const std::uint32_t step = backend == Backend::Emulator ? 8 : 1;
+  const std::uint32_t step = small(backend) ? 8 : 1;
   for (std::uint32_t top_k = 1; top_k <= 17; top_k += step) expect_products({5, top_k, 19, 3, 256});
 }
 
@@ -141,7 +140,8 @@ TEST_P(OpMatmulId, AnyNumberOfExperts) {
 
 TEST_P(OpMatmulId, ShapesStridesAndData) {
   for (const Data data : kAllData) expect_products({3, 2, 4, 17, 512, 16, data});
-  if (backend == Backend::Emulator) return;
+  if (test::kSlow && backend != Backend::Emulator) expect_products({100, 3, 5, 33, 512});
+  if (small(backend)) return;
   expect_products({MM_ID_ROUTING_THRESHOLD + 1, 8, 16, 19, 768, 16, Data::Outliers});
   expect_products({100, 3, 5, 33, 512});
   // Experts of 8 to 300 rows each, and some without any; rows of weights beyond a tile's.
@@ -162,6 +162,7 @@ TEST_P(OpMatmulId, OneExpertMayTakeEveryRow) {
 
 TEST_P(OpMatmulId, MoreTokensThanAGridIsWide) {
   if (backend == Backend::Emulator && type != GgmlType::Q8_0) GTEST_SKIP() << "one format is enough there";
+  if (test::kSlow) GTEST_SKIP() << "what it runs, the other tests run too";
   expect_products({65'600, 1, 3, 1, layout.block_values});
 }
 

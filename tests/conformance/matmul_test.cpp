@@ -56,11 +56,10 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
 
   /// Kernels of both ops that support the problem.
   std::vector<std::shared_ptr<const detail::Kernel>> kernels() const {
-    std::vector<std::shared_ptr<const detail::Kernel>> all;
-    for (const auto& kernel : detail::builtin_kernels())
-      if (kernel->backend == backend && kernel->format == type &&
-          (kernel->op == Op::MatVec || kernel->op == Op::MatMat))
-        all.push_back(kernel);
+    auto all = test::kernels_of(backend);
+    std::erase_if(all, [&](const auto& kernel) {
+      return kernel->format != type || (kernel->op != Op::MatVec && kernel->op != Op::MatMat);
+    });
     return all;
   }
   bool supports(const detail::Kernel& kernel, const Problem& p) const {
@@ -72,7 +71,8 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
     const std::uint32_t k = block == 1 ? 1 : block;
     std::vector<Problem> all = {{1, 1, k}, {1, 3, 2 * k}, {2, 17, 3 * k}, {7, 5, k}, {8, 9, 5 * k}, {9, 33, 2 * k}};
     for (const Data data : kAllData) all.push_back({3, 19, 512, data});
-    if (backend == Backend::Emulator) return all;
+    if (test::kSlow && backend != Backend::Emulator) all.push_back({33, 100, 768, Data::Outliers});
+    if (small(backend)) return all;
     for (const std::uint32_t m : {1u, 4u, 8u, 9u, 31u, 33u, 64u, 100u})
       for (const std::uint32_t n : {64u, 100u}) all.push_back({m, n, 768, kAllData[m % 4]});
     all.push_back({1, 300, 4096});

@@ -9,12 +9,12 @@
 namespace mlx_native::hostile {
 
 /// While it lives, the process cannot map more than `more` bytes above what it has: a larger allocation throws
-/// std::bad_alloc, which no test expects. Address sanitizer, which maps terabytes, is left alone.
+/// std::bad_alloc, which no test expects. The sanitizers, which map terabytes, are left alone.
 class MemoryLimit {
  public:
   explicit MemoryLimit([[maybe_unused]] std::size_t more) {
     ::getrlimit(RLIMIT_AS, &before_);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !MLXN_ASAN && !MLXN_TSAN
     std::size_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
     rlimit limit = before_;
