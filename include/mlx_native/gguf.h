@@ -60,17 +60,24 @@ struct TensorInfo {
   std::uint64_t byte_len;  ///< without padding; 0 for a type without a ggml_layout, whose extent cannot be known
 };
 
-/// A GGUF file (version 2 or 3, little endian), or all parts of a split one, mapped read-only. Everything in it is
-/// checked against the file's size before it is used: tensors lie inside the file, aligned, and do not overlap; names
-/// and keys are unique. Padding after the last tensor may be missing. Opening costs time (but for sorting the names)
-/// and memory linear in the header, whatever its counts say. A tensor of an unknown type is listed and cannot be used.
-/// Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
+/// How the bytes of a file come to memory.
+enum class FileAccess {
+  Map,   ///< as they are asked for, shared with the system's cache
+  Read,  ///< all at once into memory of their own, in large pages where the system has them: as much memory as the file
+         ///< is long, a slower start, and products of few rows that are a few percent faster
+};
+
+/// A GGUF file (version 2 or 3, little endian), or all parts of a split one, mapped read-only or read. Everything in it
+/// is checked against the file's size before it is used: tensors lie inside the file, aligned, and do not overlap;
+/// names and keys are unique. Padding after the last tensor may be missing. Opening costs time (but for sorting the
+/// names) and memory linear in the header, whatever its counts say. A tensor of an unknown type is listed and cannot be
+/// used. Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
 class GgufFile {
  public:
   /// Opens `path`; for the first part of a split ("name-00001-of-00003.gguf") also the others beside it. IoError where
   /// it (or a part) cannot be opened or mapped or is not a regular file; GgufParseError, naming the place, for anything
-  /// malformed and for a part other than the first.
-  static Result<GgufFile> open(const std::filesystem::path& path);
+  /// malformed and for a part other than the first; with FileAccess::Read BufferAllocationError where memory runs out.
+  static Result<GgufFile> open(const std::filesystem::path& path, FileAccess access = FileAccess::Map);
 
   std::uint32_t version() const;
   std::uint64_t file_bytes() const;  ///< of all parts

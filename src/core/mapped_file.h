@@ -10,11 +10,15 @@
 
 namespace mlx_native {
 
-/// The bytes of a regular file, mapped read-only at a page's start and unmapped with the last owner.
+/// The bytes of a regular file from a page's start on, mapped read-only or copied; gone with the last owner.
 class MappedFile {
  public:
   /// IoError, at once and without reading, for anything but a readable regular file (directory, FIFO, device).
   static Result<std::shared_ptr<const MappedFile>> open(const std::filesystem::path& path);
+  /// A copy in memory of its own, in large pages where the system has them. Errors as open(); IoError also where
+  /// reading fails or the file becomes shorter meanwhile, BufferAllocationError where it needs more memory than is
+  /// available.
+  static Result<std::shared_ptr<const MappedFile>> read(const std::filesystem::path& path);
   /// The same face over bytes in memory.
   static std::shared_ptr<const MappedFile> in_memory(std::vector<std::uint8_t> bytes);
 
@@ -32,10 +36,13 @@ class MappedFile {
 
  private:
   MappedFile() = default;
+  /// Opens and examines the file at path_; the size that it has.
+  Result<std::size_t> open_regular();
 
   std::filesystem::path path_;
   std::span<const std::uint8_t> bytes_;
-  int descriptor_ = -1;  // -1: the bytes are memory_
+  int descriptor_ = -1;  // -1: nothing that could shrink
+  bool mapped_ = false;  // bytes_ are to be unmapped; else they are those of memory_
   std::vector<std::uint8_t> memory_;
 };
 

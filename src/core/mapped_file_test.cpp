@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -18,11 +19,12 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 void expect_io_error(const std::filesystem::path& path, const char* text) {
-  const auto file = MappedFile::open(path);
-  ASSERT_FALSE(file.has_value()) << path;
-  EXPECT_EQ(file.error().kind, ErrorKind::IoError);
-  EXPECT_THAT(file.error().message, HasSubstr(text));
-  EXPECT_THAT(file.error().message, HasSubstr(path.string()));
+  for (const auto& file : {MappedFile::open(path), MappedFile::read(path)}) {
+    ASSERT_FALSE(file.has_value()) << path;
+    EXPECT_EQ(file.error().kind, ErrorKind::IoError);
+    EXPECT_THAT(file.error().message, HasSubstr(text));
+    EXPECT_THAT(file.error().message, HasSubstr(path.string()));
+  }
 }
 
 TEST(MappedFile, HoldsTheBytesOfAFile) {
@@ -33,6 +35,29 @@ TEST(MappedFile, HoldsTheBytesOfAFile) {
   EXPECT_THAT((*file)->bytes(), ElementsAre(1, 2, 3));
   std::filesystem::remove(dir / "file");
   EXPECT_THAT((*file)->bytes(), ElementsAre(1, 2, 3)) << "the mapping outlives the name";
+}
+
+TEST(MappedFile, ReadsAFileIntoMemoryOfItsOwn) {
+  const TempDir dir;
+  for (const std::size_t size : {std::size_t{0}, std::size_t{3}, (std::size_t{20} << 20) + 5}) {
+    std::vector<std::uint8_t> bytes(size);
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::uint8_t>(i * 7 + i / 1000);
+    write_file(dir / "file", bytes);
+    const auto file = MappedFile::read(dir / "file");
+    ASSERT_TRUE(file.has_value()) << file.error().message;
+    write_file(dir / "file", std::vector<std::uint8_t>{1});
+    EXPECT_TRUE((*file)->check_not_shrunk().has_value());
+    EXPECT_TRUE(std::ranges::equal((*file)->bytes(), bytes)) << size << " bytes, whatever becomes of the file";
+  }
+}
+
+TEST(MappedFile, ReadsNoMoreThanThereIsMemory) {
+  const TempDir dir;
+  write_file(dir / "file", {});
+  std::filesystem::resize_file(dir / "file", std::uintmax_t{1} << 42);  // all hole
+  const auto file = MappedFile::read(dir / "file");
+  ASSERT_FALSE(file.has_value());
+  EXPECT_EQ(file.error().kind, ErrorKind::BufferAllocationError);
 }
 
 TEST(MappedFile, MayBeEmpty) {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/system_memory.h"
 #include "cpu/kernels.h"
 #include "cpu/thread_pool.h"
 #include "cpu/topology.h"

@@ -90,13 +90,4 @@ std::string cpu_name() {
   return name.empty() ? "CPU" : name;
 }
 
-std::size_t physical_memory() {
-  return static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
-
-std::size_t available_memory() {
-  const std::string kilobytes = field("/proc/meminfo", "MemAvailable");
-  return kilobytes.empty() ? physical_memory() : std::strtoull(kilobytes.c_str(), nullptr, 10) * 1024;
-}
-
 }  // namespace mlx_native::cpu

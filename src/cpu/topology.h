@@ -1,7 +1,6 @@
 // What the process has of this machine.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -17,8 +16,5 @@ std::uint32_t usable_cores();
 std::optional<double> cpu_quota(const std::filesystem::path& root, std::string_view memberships);
 /// "AMD EPYC 9354P"; "CPU" where unknown.
 std::string cpu_name();
-std::size_t physical_memory();
-/// Bytes that can be allocated without swapping, by the kernel's own estimate.
-std::size_t available_memory();
 
 }  // namespace mlx_native::cpu

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
-#include "cpu/topology.h"
+#include "core/system_memory.h"
 #include "emulator/executor.h"
 #include "emulator/kernels.h"
 #include "gpu/mirrored_storage.h"
@@ -114,8 +114,8 @@ class EmulatorDevice final : public Device {
   EmulatorDevice() : Device(Backend::Emulator, "GPU emulator") {}
 
   std::uint32_t parallelism() const override { return 1; }
-  std::size_t total_memory() const override { return cpu::physical_memory(); }
-  std::size_t free_memory() const override { return cpu::available_memory(); }
+  std::size_t total_memory() const override { return physical_memory(); }
+  std::size_t free_memory() const override { return available_memory(); }
 
   Result<std::shared_ptr<Storage>> allocate(std::size_t bytes) override {
     MLXN_ASSIGN(auto memory, device_memory(bytes));
@@ -134,9 +134,9 @@ class EmulatorDevice final : public Device {
   /// Aligned to 16 bytes as on every GPU, and exact in size for AddressSanitizer.
   static Result<EmulatorStorage::Memory> device_memory(std::size_t bytes) {
     void* memory = nullptr;
-    if (bytes > cpu::available_memory() || posix_memalign(&memory, 16, bytes) != 0)
+    if (bytes > available_memory() || posix_memalign(&memory, 16, bytes) != 0)
       return error(ErrorKind::BufferAllocationError, "out of memory: {} bytes asked for, {} are available", bytes,
-                   cpu::available_memory());
+                   available_memory());
     return EmulatorStorage::Memory(static_cast<std::byte*>(memory), &std::free);
   }
 };

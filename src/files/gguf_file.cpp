@@ -63,11 +63,11 @@ Result<GgufFile> GgufAccess::from_memory(std::vector<std::uint8_t> bytes) {
 
 }  // namespace detail
 
-Result<GgufFile> GgufFile::open(const std::filesystem::path& path) try {
+Result<GgufFile> GgufFile::open(const std::filesystem::path& path, FileAccess access) try {
   using detail::GgufAccess;
   std::vector<GgufAccess::Part> parts;
   const auto add = [&](const std::filesystem::path& part_path) -> Result<void> {
-    MLXN_ASSIGN(auto file, MappedFile::open(part_path));
+    MLXN_ASSIGN(auto file, access == FileAccess::Read ? MappedFile::read(part_path) : MappedFile::open(part_path));
     MLXN_ASSIGN(auto part, GgufAccess::parse(std::move(file)));
     parts.push_back(std::move(part));
     return {};

@@ -159,6 +159,15 @@ TEST(CliGenerate, RepeatPenaltyAndHalfCacheAreHeard) {
   EXPECT_LE(relative_error(half.at("logits"), plain.at("logits")), 5e-3);
 }
 
+TEST(CliGenerate, AFileThatIsReadGivesWhatAMappedOneGives) {
+  const Arguments base = {"--tokens", "318,1530,862", "-n", "8", "--json", "--logits"};
+  auto read = base;
+  read.push_back("--no-mmap");
+  const auto mapped = json_of(generate(dense_model(), base)), copied = json_of(generate(dense_model(), read));
+  EXPECT_EQ(copied.at("tokens"), mapped.at("tokens"));
+  EXPECT_EQ(copied.at("logits"), mapped.at("logits"));
+}
+
 TEST(CliGenerate, ContextEndsTheText) {
   const auto json = json_of(generate(dense_model(), {"--tokens", "318,1530,862", "-c", "8", "--ignore-eos", "--json"}));
   EXPECT_EQ(json.at("tokens").size(), 6u);  // the last one needs no room of its own

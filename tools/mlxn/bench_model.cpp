@@ -100,7 +100,7 @@ double run_test(Model& model, const Test& test) {
 
 void bench_model(const BenchOptions& options) {
   const auto tests = tests_of(options);
-  const auto file = must(GgufFile::open(options.model.path));
+  const auto file = open_model(options.model);
   const ModelFacts facts(file);
   const auto choice = model_for(options, tests);
 

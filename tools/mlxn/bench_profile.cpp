@@ -120,7 +120,7 @@ std::string text_of(const MlxDevice& device, const Test& test, const Profile& pr
 
 void bench_profile(const BenchOptions& options) {
   const auto tests = tests_of(options);
-  const auto file = must(GgufFile::open(options.model.path));
+  const auto file = open_model(options.model);
   const auto choice = model_for(options, tests);
   Json list = Json::array();
   std::string text;

@@ -170,7 +170,7 @@ int run_generate(Options& options) {
 
   const auto start = Clock::now();
   const auto since_start = [&](Clock::time_point time) { return std::chrono::duration<double>(time - start).count(); };
-  const auto file = must(mlx_native::GgufFile::open(options.model.path));
+  const auto file = open_model(options.model);
   const auto tokenizer = must(Tokenizer::load(file));
   const auto prompt = prompt_of(options, tokenizer);
   auto model = load_model(options.model, file, options.device.create());

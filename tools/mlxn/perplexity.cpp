@@ -28,7 +28,7 @@ struct Options {
 };
 
 int run_perplexity(Options& options) {
-  const auto file = must(mlx_native::GgufFile::open(options.model.path));
+  const auto file = open_model(options.model);
   const auto tokenizer = must(Tokenizer::load(file));
   const auto tokens = must(tokenizer.encode_prompt(read_text(options.text), Tokenizer::SpecialTokens::Plain));
   if (tokens.size() < options.chunk)

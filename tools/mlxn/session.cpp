@@ -22,6 +22,8 @@ using mlx_native::Model;
 CLI::Option* ModelChoice::add_to(CLI::App& app) {
   auto* model =
       app.add_option("-m,--model", path, "GGUF model (of a split one the first part)")->required()->type_name("FILE");
+  app.add_flag("--no-mmap", read,
+               "read the file into memory, in large pages, instead of mapping it: a slower start and faster tokens");
   app.add_option("--kv", kv, "type of the KV cache: f32 or f16")
       ->check(CLI::IsMember({"f32", "f16"}))
       ->type_name("TYPE")
@@ -29,6 +31,11 @@ CLI::Option* ModelChoice::add_to(CLI::App& app) {
   add_precision(app, options.precision);
   add_number(app, "-b,--batch-size", options.prefill_chunk, 1, 65536, "prompt tokens that are processed at once");
   return model;
+}
+
+GgufFile open_model(const ModelChoice& choice) {
+  using mlx_native::FileAccess;
+  return must(GgufFile::open(choice.path, choice.read ? FileAccess::Read : FileAccess::Map));
 }
 
 Model load_model(const ModelChoice& choice, const GgufFile& file, const MlxDevice& device) {

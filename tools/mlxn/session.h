@@ -15,15 +15,19 @@
 
 namespace mlxn {
 
-/// -m, --kv, --precision and -b.
+/// -m, --no-mmap, --kv, --precision and -b.
 struct ModelChoice {
   std::filesystem::path path;
+  bool read = false;
   std::string kv = "f32";
   mlx_native::ModelOptions options;
 
   /// The option -m.
   CLI::Option* add_to(CLI::App& app);
 };
+
+/// Throws Failure where the file cannot be opened.
+mlx_native::GgufFile open_model(const ModelChoice& choice);
 
 /// Throws Failure where the model cannot be loaded.
 mlx_native::Model load_model(const ModelChoice& choice, const mlx_native::GgufFile& file,
