@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/system_memory.h"
 #include "cpu/kernels.h"
+#include "cpu/run_commands.h"
 #include "cpu/thread_pool.h"
 #include "cpu/topology.h"
 
@@ -35,17 +36,6 @@ class CpuStorage final : public Storage {
   std::byte* data_;
   std::shared_ptr<const void> owner_;
 };
-
-void run_commands(std::span<const Command> commands, Team& team) {
-  for (const Command& command : commands) {
-    if (command.barrier) team.barrier();
-    const Kernel& kernel = *command.kernel;
-    if (kernel.entry)
-      kernel.entry(command.args.data(), &team);
-    else
-      kernel.user({.index = team.index(), .count = team.count()}, std::span(command.args).first(command.args_size));
-  }
-}
 
 class CpuReplay final : public Replay {
  public:

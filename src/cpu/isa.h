@@ -31,6 +31,7 @@ struct KernelRow {
   const char* variant = "";                                  ///< ends the op's name
   bool (*supports)(const void* args) = nullptr;              ///< null: every valid problem
   Precision accuracy = Precision::Full;
+  bool (*brief)(const void* args) = nullptr;  ///< null: never; see detail::Kernel
 };
 
 /// Takes the rows of an ISA one by one.

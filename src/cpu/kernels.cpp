@@ -54,7 +54,8 @@ void add_rows(const Isa& isa, std::vector<Kernel>& rows) {
                    .accuracy = row.accuracy,
                    .entry = row.entry,
                    .supports = row.supports,
-                   .scratch_bytes = row.scratch_bytes});
+                   .scratch_bytes = row.scratch_bytes,
+                   .brief = row.brief});
   };
   isa.add_rows({add, &target});
 }

@@ -39,8 +39,12 @@ class Team {
   /// part would have more than kMostPieces of them. Every worker must call it.
   template <class Body>
   K_FN void share(uint64_t n, uint64_t grain, const Body& body) {
-    ++loop_;
     while (n / grain >= kMostPieces) grain *= 2;
+    if (count_ == 1) {
+      for (uint64_t at = 0; at < n; at += grain) body(Range{at, at + grain < n ? at + grain : n});
+      return;
+    }
+    ++loop_;
     const uint64_t pieces = (n + grain - 1) / grain;
     for (uint32_t i = 0; i < count_; ++i) {
       const uint32_t owner = index_ + i < count_ ? index_ + i : index_ + i - count_;
@@ -51,6 +55,13 @@ class Team {
 
   /// Waits until every worker is here. Every worker must call it, whatever its part.
   void barrier();
+
+  /// A barrier at which one worker does something for all. True for the last one to come, at once; false for the
+  /// others, when that one has called release().
+  bool meet();
+  void release();
+  /// This worker and its memory as a team of one.
+  Team alone() const;
 
  private:
   /// A piece of the current loop out of the part of `owner`, if any is left there.

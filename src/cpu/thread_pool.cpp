@@ -55,14 +55,16 @@ void Signal::next() {
     ::syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
-void TeamState::barrier() {
+bool TeamState::meet() {
   const std::uint32_t phase = phase_.load();
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) {
-    arrived_.store(0, std::memory_order_relaxed);
-    phase_.next();
-  } else {
-    phase_.wait_while(phase);
-  }
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) return true;
+  phase_.wait_while(phase);
+  return false;
+}
+
+void TeamState::release() {
+  arrived_.store(0, std::memory_order_relaxed);
+  phase_.next();
 }
 
 bool TeamState::claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece) {
@@ -102,8 +104,21 @@ bool Team::claim(std::uint32_t owner, std::uint64_t pieces, std::uint64_t& piece
   return true;
 }
 
+bool Team::meet() { return count_ == 1 || state_.meet(); }
+
+void Team::release() {
+  if (count_ > 1) state_.release();
+}
+
 void Team::barrier() {
-  if (count_ > 1) state_.barrier();
+  if (meet()) release();
+}
+
+Team Team::alone() const {
+  Team one = *this;
+  one.index_ = 0;
+  one.count_ = 1;
+  return one;
 }
 
 ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), places_(count), first_(state_, 0, count) {

@@ -35,7 +35,8 @@ class TeamState {
  public:
   explicit TeamState(std::uint32_t count);
 
-  void barrier();
+  bool meet();
+  void release();
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
   /// Takes one of the `size` pieces that `owner` has in a loop: the first one left, or the last one.
   bool claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece);

@@ -27,8 +27,10 @@ struct Kernel {
   std::optional<GgmlType> format;        ///< nullopt: the op has none
   Precision accuracy = Precision::Full;  ///< the bound that it keeps
   KernelEntry entry = nullptr;
-  bool (*supports)(const void* args) = nullptr;                                     ///< null: every valid problem
-  std::size_t (*scratch_bytes)(const void* args) = nullptr;                         ///< null: none
+  bool (*supports)(const void* args) = nullptr;              ///< null: every valid problem
+  std::size_t (*scratch_bytes)(const void* args) = nullptr;  ///< null: none
+  /// CPU: whether one thread does this problem sooner than several can part and meet. Null: never.
+  bool (*brief)(const void* args) = nullptr;
   std::function<void(const KernelContext&, std::span<const std::byte>)> user = {};  ///< instead of entry, for Op::User
 };
 

@@ -60,13 +60,17 @@ void gelu(const GeluArgs& a, Team& team) {
   });
 }
 
+uint64_t values_of_binary(const BinaryArgs& a) { return uint64_t{a.rows} * a.cols; }
+uint64_t values_of_silu_mul(const SiluMulArgs& a) { return a.n; }
+uint64_t values_of_gelu(const GeluArgs& a) { return a.n; }
+
 }  // namespace
 
 void add_elementwise_rows(const RowSink& sink) {
-  add<BinaryArgs, binary<Sum>>(sink, Op::Add);
-  add<BinaryArgs, binary<Product>>(sink, Op::Mul);
-  add<SiluMulArgs, silu_mul>(sink, Op::SiluMul);
-  add<GeluArgs, gelu>(sink, Op::Gelu);
+  add_brief<BinaryArgs, binary<Sum>, values_of_binary>(sink, Op::Add);
+  add_brief<BinaryArgs, binary<Product>, values_of_binary>(sink, Op::Mul);
+  add_brief<SiluMulArgs, silu_mul, values_of_silu_mul>(sink, Op::SiluMul);
+  add_brief<GeluArgs, gelu, values_of_gelu>(sink, Op::Gelu);
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

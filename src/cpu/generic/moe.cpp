@@ -78,11 +78,14 @@ void moe_weighted_reduce(const MoeWeightedReduceArgs& a, Team& team) {
   }
 }
 
+uint64_t values_of_topk(const MoeSoftmaxTopkArgs& a) { return uint64_t{a.n_tokens} * a.n_experts * a.top_k; }
+uint64_t values_of_reduce(const MoeWeightedReduceArgs& a) { return uint64_t{a.n_tokens} * a.top_k * a.dim; }
+
 }  // namespace
 
 void add_moe_rows(const RowSink& sink) {
-  add<MoeSoftmaxTopkArgs, moe_softmax_topk>(sink, Op::MoeSoftmaxTopk);
-  add<MoeWeightedReduceArgs, moe_weighted_reduce>(sink, Op::MoeWeightedReduce);
+  add_brief<MoeSoftmaxTopkArgs, moe_softmax_topk, values_of_topk>(sink, Op::MoeSoftmaxTopk);
+  add_brief<MoeWeightedReduceArgs, moe_weighted_reduce, values_of_reduce>(sink, Op::MoeWeightedReduce);
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -48,8 +48,10 @@ void rms_norm(const RmsNormArgs& a, Team& team) {
   }
 }
 
+uint64_t values(const RmsNormArgs& a) { return uint64_t{a.rows} * a.dim; }
+
 }  // namespace
 
-void add_norm_rows(const RowSink& sink) { add<RmsNormArgs, rms_norm>(sink, Op::RmsNorm); }
+void add_norm_rows(const RowSink& sink) { add_brief<RmsNormArgs, rms_norm, values>(sink, Op::RmsNorm); }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -125,11 +125,14 @@ void kv_cache_write(const KvCacheWriteArgs& a, Team& team) {
   }
 }
 
+uint64_t values_of_rope(const RopeArgs& a) { return uint64_t{a.n_tokens} * a.n_heads * a.head_dim; }
+uint64_t values_of_write(const KvCacheWriteArgs& a) { return uint64_t{a.n_tokens} * a.n_kv_heads * a.head_dim; }
+
 }  // namespace
 
 void add_position_rows(const RowSink& sink) {
-  add<RopeArgs, rope>(sink, Op::Rope);
-  add<KvCacheWriteArgs, kv_cache_write>(sink, Op::KvCacheWrite);
+  add_brief<RopeArgs, rope, values_of_rope>(sink, Op::Rope);
+  add_brief<KvCacheWriteArgs, kv_cache_write, values_of_write>(sink, Op::KvCacheWrite);
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -26,6 +26,14 @@ void add(const RowSink& sink, Op op, std::size_t (*scratch_bytes)(const void*) =
   sink.add(sink.to, {op, nullptr, GgmlType{}, entry<Args, Run>, scratch_bytes});
 }
 
+/// The same, of a kernel that is brief where it has few `Values`: what one worker is through with in a microsecond.
+template <class Args, void (*Run)(const Args&, Team&), uint64_t (*Values)(const Args&)>
+void add_brief(const RowSink& sink, Op op) {
+  constexpr uint64_t kFew = 8192;
+  const auto brief = [](const void* args) { return Values(*static_cast<const Args*>(args)) <= kFew; };
+  sink.add(sink.to, {op, nullptr, GgmlType{}, entry<Args, Run>, nullptr, "", nullptr, Precision::Full, brief});
+}
+
 // One function per file of kernels.
 void add_attention_rows(const RowSink& sink);
 void add_checksum_rows(const RowSink& sink);
