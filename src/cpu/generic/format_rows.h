@@ -91,11 +91,12 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
 }
 
 #if MLXN_HAS_TILES
-/// Every precision, for the first row that is good enough is chosen: by tiles where these are faster than vectors.
+/// Every precision, for the first row that is good enough is chosen: by tiles where these are faster than vectors, and
+/// in Int8 where they round x in blocks of 32 too (an outlier spoils the 8 bits of its whole block).
 template <class Format>
 void add_tile_rows(const RowSink& sink) {
   if constexpr (kSuitsTiles<Format>) {
-    using Narrow = std::conditional_t<Format::kHasOffset, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
+    using Narrow = std::conditional_t<AmxPanel<Format, 1>::kFolds, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
     add_mat_mat_rows<Format, Narrow>(sink, "_8bit");
     add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, AmxPanel<Format, 3>>(sink, "_24bit");
