@@ -22,7 +22,7 @@ class Scratch {
       void* const pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       data_ = pages == MAP_FAILED ? nullptr : static_cast<std::byte*>(pages);
     } else {
-      data_ = static_cast<std::byte*>(std::aligned_alloc(16, bytes));
+      data_ = static_cast<std::byte*>(std::malloc(bytes));  // aligned to 16
     }
     if (!data_) return;
     auto* const words = reinterpret_cast<volatile std::uint32_t*>(data_);
