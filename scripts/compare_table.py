@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tables of docs/performance.md from what `compare --json` wrote: scripts/compare_table.py FILE.json...
+"""Tables of docs/performance_cpu.md from what `compare --json` wrote: scripts/compare_table.py FILE.json...
 
 One table per number of threads, and for products routed to experts; a row per type and side, a column per m. A cell is
 the rate (m = 1: GB/s of weights, else GFLOP/s) and its ratio to the best peer in the same rounds. Where several shapes
