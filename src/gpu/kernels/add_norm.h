@@ -1,6 +1,7 @@
 #pragma once
 
 #include "args/fused.h"
+#include "gpu/kernels/rms_norm.h"
 
 namespace mlx_native::gpu {
 
@@ -29,11 +30,7 @@ K_FN void add_norm(Thread t, K_CONST const AddNormArgs& a, K_SHARED float* scrat
       if (i < a.dim) a.sum[base + i] = x[j];
       sum = multiply_add(x[j], x[j], sum);
     }
-    sum = t.simd_sum(sum);
-    if (t.lane() == 0) scratch[t.simdgroup()] = sum;
-    t.barrier();
-    sum = t.simd_sum(t.lane() < t.simdgroups() ? scratch[t.lane()] : 0.0f);
-    t.barrier();
+    sum = group_sum(t, sum, scratch);
     const float r = 1.0f / square_root(sum / float(a.dim) + a.eps);
     K_UNROLL
     for (uint32_t j = 0; j < kKept; ++j) {

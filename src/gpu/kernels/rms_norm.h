@@ -4,6 +4,17 @@
 
 namespace mlx_native::gpu {
 
+/// The sum over a group, in every thread of it. Scratch: a float per simdgroup.
+template <class Thread>
+K_FN float group_sum(Thread t, float x, K_SHARED float* scratch) {
+  x = t.simd_sum(x);
+  if (t.lane() == 0) scratch[t.simdgroup()] = x;
+  t.barrier();
+  x = t.simd_sum(t.lane() < t.simdgroups() ? scratch[t.lane()] : 0.0f);
+  t.barrier();
+  return x;
+}
+
 /// A row per simdgroup, or, for long rows, per group; then scratch holds one float per simdgroup.
 template <bool kGroupPerRow, class Thread>
 K_FN void rms_norm(Thread t, K_CONST const RmsNormArgs& a, K_SHARED float* scratch) {
@@ -27,13 +38,10 @@ K_FN void rms_norm(Thread t, K_CONST const RmsNormArgs& a, K_SHARED float* scrat
     K_UNROLL
     for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(kept[j], kept[j], sum);
     for (uint32_t i = lane + kKept * lanes; i < a.dim; i += lanes) sum = multiply_add(x[i], x[i], sum);
-    sum = t.simd_sum(sum);
-    if constexpr (kGroupPerRow) {
-      if (t.lane() == 0) scratch[t.simdgroup()] = sum;
-      t.barrier();
-      sum = t.simd_sum(t.lane() < t.simdgroups() ? scratch[t.lane()] : 0.0f);
-      t.barrier();
-    }
+    if constexpr (kGroupPerRow)
+      sum = group_sum(t, sum, scratch);
+    else
+      sum = t.simd_sum(sum);
     const float r = 1.0f / square_root(sum / float(a.dim) + a.eps);
     K_UNROLL
     for (uint32_t j = 0; j < kKept; ++j) {
