@@ -41,7 +41,8 @@ struct MmaMatMat {
   static void launch(Launch& on, const MatmulIdArgs& args);
 };
 
-/// wgmma: on Hopper, for rows of whole chunks of blocks. Weights that lie at no multiple of 16 go to MmaMatMat.
+/// wgmma: on Hopper, for rows of whole chunks of blocks. Weights that the copy engine cannot map (weight_map.h) go to
+/// MmaMatMat.
 template <class Format, bool kFull>
 struct WgmmaMatMat {
   static constexpr std::uint32_t kChunk = Format::kPlain ? 128 : 256;

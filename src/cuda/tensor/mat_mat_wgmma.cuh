@@ -1,7 +1,7 @@
 // Products on Hopper's tensor cores: groups that stay on their multiprocessor and take tile after tile of
 // y^T = W x^T, 128 rows of W by up to kTokens rows of x.
 //
-//   loaders      one warpgroup: a thread starts the copies of x, 96 threads those of raw weights, both some way ahead
+//   loaders      one warpgroup: a thread starts the copies of x, another those of raw weights, both some way ahead
 //   multipliers  two warpgroups, each of 64 of the rows: decode raw weights from shared memory into registers, the tall
 //                operand of wgmma, while their product before is under way
 //
@@ -10,6 +10,7 @@
 
 #include "cuda/order.cuh"
 #include "cuda/tensor/problem.h"
+#include "cuda/tensor/weight_map.h"
 #include "cuda/tensor/weight_tile.cuh"
 #include "cuda/tensor/wgmma.cuh"
 
@@ -20,18 +21,18 @@ struct WgmmaShape {
   static constexpr int kTokens = kTokensAtMost;
   static constexpr int kGroup = 128, kMultipliers = 2, kRows = 64 * kMultipliers;
   static constexpr int kThreads = (kMultipliers + 1) * kGroup;
-  static constexpr int kWeightLoaders = kGroup - 32;
   static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
 
   // Raw weights come in chunks of a row, an even number of tiles of k.
   static constexpr int kChunkTiles = Format::kPlain ? 2 : 4;
   static constexpr int kChunkBytes = kChunkTiles * int(kTileK) / Format::kValues * int(sizeof(typename Format::Block));
+  // Copies begin at multiples of 16 bytes.
   static constexpr bool kAligned = kChunkBytes % 16 == 0;
-  // Of 16 bytes, as memory has them: a chunk that begins at an even byte lies in one more.
-  static constexpr int kPieces = (kChunkBytes + (kAligned ? 0 : 14) + 15) / 16;
   // An odd number of 16 bytes: then the same 16 bytes of 8 rows lie in different banks.
-  static constexpr int kPitch = (kPieces | 1) * 16;
+  static constexpr int kPitch = ((kChunkBytes + (kAligned ? 0 : 14) + 15) / 16 | 1) * 16;
+  static constexpr int kUnit = kPitch > 512 ? 4 : 2;  // bytes by which copies count: at most 256 of them
   static constexpr int kBuffer = kRows * kPitch;
+  static constexpr int kCopyRows = kRows / 2;  // that one copy loads: less than 64 KB
 
   // Groups on a multiprocessor: latency bounds those of few rows of x, and they need few registers.
   static constexpr int kResident = kTokens <= 64 && !kFull && kBuffer <= 36 << 10 ? 2 : 1;
@@ -55,9 +56,12 @@ struct WgmmaShape {
   static constexpr int kStep = kTokens / 4;  // widths of products are multiples of it
 };
 
+struct WgmmaProblem : MatMatProblem {
+  WeightMap map;
+};
+
 struct Unit {
-  const uint8_t* weight;  // of the first row
-  uint32_t first_row, first_x, tokens;
+  uint32_t expert, first_row, first_x, tokens;
   uint32_t part, first_chunk, end_chunk;  // of k
 };
 
@@ -76,12 +80,12 @@ struct Units {
     if (p.routing.tiles) {
       const RoutedTile tile = p.routing.tiles[i / row_tiles];
       const uint32_t row = i % row_tiles * Shape::kRows;
-      return {p.weight + tile.expert * p.expert_stride + row * p.row_bytes, row, tile.first, tile.rows, 0, 0, chunks};
+      return {tile.expert, row, tile.first, tile.rows, 0, 0, chunks};
     }
     const uint32_t part = i % p.parts;
     i /= p.parts;
     const uint32_t row = i / token_tiles * Shape::kRows, token = i % token_tiles * Shape::kTokens;
-    return {p.weight + row * p.row_bytes,
+    return {0,
             row,
             token,
             min(uint32_t(Shape::kTokens), p.m - token),
@@ -126,7 +130,7 @@ struct Rings {
   __device__ void init() const {
     constexpr uint32_t kWarps = 4 * Shape::kMultipliers;
     for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(1), x.empty[i].init(kWarps);
-    for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(Shape::kWeightLoaders), raw.empty[i].init(kWarps);
+    for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init(kWarps);
     for (int i = 0; i < 2; ++i) info.full[i].init(1), info.empty[i].init(kWarps);
     fence_barrier_init();
   }
@@ -158,27 +162,21 @@ __device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::k
 }
 
 template <class Shape>
-__device__ void load_weights(const MatMatProblem& p, const Units& units, uint32_t thread,
-                             Ring<Shape::kBuffers, Shape::kBuffer> ring) {
+__device__ void load_weights(const WgmmaProblem& p, const Units& units, Ring<Shape::kBuffers, Shape::kBuffer> ring) {
+  const uint32_t log2 = p.map.bunch_log2;
   for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
     const Unit unit = units.at<Shape>(p, i);
-    const uint32_t last = p.n - 1 - unit.first_row;
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
       ring.await_empty();
-      const uint8_t* const from = unit.weight + uint64_t(chunk) * Shape::kChunkBytes;
-#pragma unroll 4
-      for (uint32_t at = thread; at < Shape::kRows * Shape::kPieces; at += Shape::kWeightLoaders) {
-        const uint32_t row = at / Shape::kPieces, piece = at % Shape::kPieces;
-        const uint8_t* const source = from + min(row, last) * p.row_bytes;
-        uint8_t* const target = ring.here() + row * Shape::kPitch + 16 * piece;
-        if constexpr (Shape::kAligned) {
-          copy_16(target, source + 16 * piece);
-        } else {
-          const uint32_t shift = reinterpret_cast<uintptr_t>(source) % 16, end = shift + Shape::kChunkBytes;
-          copy_16(target, source - shift + 16 * piece, min(16u, end - min(end, 16 * piece)));
-        }
+      SharedBarrier& full = ring.full[ring.place];
+      full.arrive_and_expect(Shape::kBuffer);
+#pragma unroll 1
+      for (uint32_t copy = 0; copy < 2u << log2; ++copy) {
+        const uint32_t row = copy / 2, half = copy % 2;
+        box_copy(ring.here() + copy * (Shape::kCopyRows * Shape::kPitch >> log2), p.map.tensor,
+                 (row * uint32_t(p.row_bytes) + chunk * Shape::kChunkBytes) / 16 * (16 / Shape::kUnit),
+                 (unit.first_row + half * Shape::kCopyRows) >> log2, unit.expert, full);
       }
-      arrive_after_copies(ring.full[ring.place]);
       ring.next();
     }
   }
@@ -186,21 +184,26 @@ __device__ void load_weights(const MatMatProblem& p, const Units& units, uint32_
 
 template <class Format, bool kFull, class Shape>
 struct Multiplier {
-  const MatMatProblem& p;
+  const WgmmaProblem& p;
   Rings<Shape> rings;
   Units units;
   // Lane 4 g + t of one of the eight warps, each of which has 16 rows.
   uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
+  /// Where the lane's first row of the tile lies among raw weights (WeightMap).
+  __device__ static uint32_t place_of(uint32_t row, uint32_t log2) {
+    return ((row & ((1u << log2) - 1)) * (Shape::kRows >> log2) + (row >> log2)) * Shape::kPitch;
+  }
+  uint32_t raw_place = place_of(16 * warp + g, p.map.bunch_log2);
+  // Where chunks are not aligned: of both rows, for bunches are of at most 8.
+  uint32_t start = (16 * warp + g) * uint32_t(p.row_bytes);
+
   template <int kTile>
   __device__ __forceinline__ void decode(uint32_t chunk, LaneFactors<Format, kFull> (&factors)[2],
                                          Fragments<kFull>& to) const {
-    const uint8_t* rows[2];
-#pragma unroll
-    for (uint32_t r = 0; r < 2; ++r) {
-      rows[r] = rings.raw.here() + (16 * warp + g + 8 * r) * Shape::kPitch;
-      if constexpr (!Shape::kAligned) rows[r] += (start[r] + chunk * Shape::kChunkBytes) % 16;
-    }
+    const uint8_t* first = rings.raw.here() + raw_place;
+    if constexpr (!Shape::kAligned) first += (start + chunk * Shape::kChunkBytes) % 16;
+    const uint8_t* const rows[2] = {first, first + (8u >> p.map.bunch_log2) * Shape::kPitch};
     decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows, t, factors, to);
   }
 
@@ -245,17 +248,8 @@ struct Multiplier {
     rings.raw.next();
   }
 
-  uint32_t start[2];  // of the lane's two rows, low bits of the address; where chunks are not aligned
-
   template <int kColumns>
   __device__ void make(const Unit& unit) {
-    if constexpr (!Shape::kAligned) {
-#pragma unroll
-      for (uint32_t r = 0; r < 2; ++r) {
-        const uint32_t row = min(16 * warp + g + 8 * r, p.n - 1 - unit.first_row);
-        start[r] = uint32_t(reinterpret_cast<uintptr_t>(unit.weight)) + row * uint32_t(p.row_bytes);
-      }
-    }
     float sums[kColumns / 2];
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0f;
@@ -273,8 +267,8 @@ struct Multiplier {
         multiply<kColumns>(sums, even, odd);
         decode<3>(chunk, factors, odd);
       }
-      release_weights();
       multiply<kColumns>(sums, odd, even);
+      release_weights();  // now that a product has what was read of them
       if (chunk + 1 < unit.end_chunk) {
         rings.raw.await_full();
         decode<0>(chunk + 1, factors, even);
@@ -348,7 +342,7 @@ struct Multiplier {
 template <class Format, bool kFull, int kTokens>
 __global__ void __launch_bounds__(WgmmaShape<Format, kFull, kTokens>::kThreads,
                                   WgmmaShape<Format, kFull, kTokens>::kResident)
-    mat_mat_wgmma(const __grid_constant__ MatMatProblem p) {
+    mat_mat_wgmma(const __grid_constant__ WgmmaProblem p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   using Shape = WgmmaShape<Format, kFull, kTokens>;
   extern __shared__ __align__(1024) uint8_t memory[];
@@ -362,10 +356,8 @@ __global__ void __launch_bounds__(WgmmaShape<Format, kFull, kTokens>::kThreads,
   } else {
     release_registers<Shape::kLoaderRegisters>();
     const uint32_t thread = threadIdx.x - Shape::kMultipliers * Shape::kGroup;
-    if (thread >= 32)
-      load_weights<Shape>(p, units, thread - 32, rings.raw);
-    else if (thread == 0)
-      load_x<kFull, Shape>(p, units, rings.x, rings.info);
+    if (thread == 0) load_x<kFull, Shape>(p, units, rings.x, rings.info);
+    if (thread == 32) load_weights<Shape>(p, units, rings.raw);
   }
 #endif
 }

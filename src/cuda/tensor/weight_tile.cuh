@@ -62,10 +62,10 @@ struct ShiftedRun {
   __device__ __forceinline__ RunCodes operator^(uint32_t o) const { return RunCodes(*this) ^ o; }
 };
 
-/// Reads whole runs of a row in shared memory.
+/// Reads whole runs of a chunk of a row in shared memory.
 template <int Align, int kRowAlign>
 struct RunReader {
-  const uint8_t* row;  // at a multiple of 2 bytes, of 16 where chunks of rows are
+  const uint8_t* row;  // the chunk, at a multiple of kRowAlign
 
   __device__ __forceinline__ auto load(const uint8_t* run) const {
     if constexpr (Align % 4 == 0) {

@@ -1,6 +1,8 @@
 // The instructions of Hopper's tensor cores and of its copies that complete on barriers in shared memory.
 #pragma once
 
+#include <cuda.h>
+
 #include <cstdint>
 
 #include "cuda/tensor/mma.cuh"
@@ -43,9 +45,14 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
                "l"(from), "r"(bytes), "r"(shared_address(&barrier))
                : "memory");
 }
-/// This thread's arrival at `barrier` once its copies so far are there.
-__device__ __forceinline__ void arrive_after_copies(SharedBarrier& barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
+/// The box of `map` from column x, row y and matrix z on, to a multiple of 128 bytes.
+__device__ __forceinline__ void box_copy(void* to, const CUtensorMap& map, uint32_t x, uint32_t y, uint32_t z,
+                                         SharedBarrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(shared_address(to)),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(&barrier))
+      : "memory");
 }
 
 /// Registers per thread of this warpgroup from now on. All of its warps do it.

@@ -13,8 +13,12 @@ inline constexpr std::uint32_t kSpanOf = Format::kPlain ? 16 : kSpan;
 
 /// After pack(), whose end alone it waits for before it reads x: weights are loaded and decoded meanwhile.
 template <class Format, bool kFull, int kTokens>
-void start_wgmma(Launch& on, const MatMatProblem& p, std::uint64_t units) {
+void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts, std::uint64_t units) {
   using Shape = WgmmaShape<Format, kFull, kTokens>;
+  if (on.status != cudaSuccess) return;
+  WgmmaProblem p{problem, {}};
+  on.status = map_weights(p.map, p.weight, p.row_bytes, p.n, experts, p.expert_stride, Shape::kCopyRows, Shape::kPitch,
+                          Shape::kUnit);
   const auto groups =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
   const bool may_overlap = std::exchange(on.may_overlap, true);
@@ -37,34 +41,29 @@ inline std::uint32_t routed_tile(const MatmulIdArgs& a, bool full) {
 }
 
 template <class Format, bool kFull>
-void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint64_t units) {
+void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint32_t experts, std::uint64_t units) {
   if (tile == 128)
-    start_wgmma<Format, kFull, 128>(on, p, units);
+    start_wgmma<Format, kFull, 128>(on, p, experts, units);
   else if constexpr (!kFull)
-    tile == 64 ? start_wgmma<Format, kFull, 64>(on, p, units) : start_wgmma<Format, kFull, 256>(on, p, units);
-}
-
-inline bool at_16(const void* address, std::uint64_t stride) {
-  return (reinterpret_cast<std::uintptr_t>(address) | stride) % 16 == 0;
+    tile == 64 ? start_wgmma<Format, kFull, 64>(on, p, experts, units)
+               : start_wgmma<Format, kFull, 256>(on, p, experts, units);
 }
 
 template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
-  constexpr bool kAligned = WgmmaShape<Format, kFull, 128>::kAligned;
-  if (kAligned && !at_16(a.weight, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
+  if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
   const MatMatProblem p{
       a.weight, a.output, carve_x(carver, a.m, a.k, kFull, kSpanOf<Format>), {}, a.row_bytes, 0, a.m, a.n, a.k,
       nullptr,  1};
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
-  start_wgmma<Format, kFull>(on, p, tile, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
+  start_wgmma<Format, kFull>(on, p, tile, 1, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
 }
 
 template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
-  constexpr bool kAligned = WgmmaShape<Format, kFull, 128>::kAligned;
-  if (kAligned && !at_16(a.weight, a.expert_stride)) return MmaMatMat<Format, kFull>::launch(on, a);
+  if (!can_map(a.weight, a.row_bytes, a.n, a.expert_stride)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
   const std::uint32_t tile = routed_tile(a, kFull);
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
@@ -72,12 +71,12 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   p.x = carve_x(carver, most_rows(a), a.k, kFull, kSpanOf<Format>);
   route(on, a, p.routing, tile);
   pack_routed(on, a, p.routing, p.x);
-  start_wgmma<Format, kFull>(on, p, tile, most_tiles(a, tile) * ((a.n - 1) / 128 + 1));
+  start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile) * ((a.n - 1) / 128 + 1));
 }
 
 template <class Format, bool kFull>
 void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
-  if (WgmmaShape<Format, kFull, 128>::kAligned && !at_16(a.weight, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
+  if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
   MatMatProblem p{
       a.weight, a.output, carve_x(carver, a.m, a.k, kFull, kSpanOf<Format>), {}, a.row_bytes, 0, a.m, a.n, a.k,
@@ -85,7 +84,7 @@ void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   p.parts = parts(a);
   p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);
   pack(on, a.input, a.m, a.k, p.x);
-  start_wgmma<Format, kFull, kMostRows>(on, p, std::uint64_t{(a.n - 1) / 128 + 1} * p.parts);
+  start_wgmma<Format, kFull, kMostRows>(on, p, 1, std::uint64_t{(a.n - 1) / 128 + 1} * p.parts);
   add_parts(on, p);
 }
 
