@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models_support.h"
+#include "support/numbers.h"
 #include "support/reference_model.h"
 
 namespace mlx_native {
@@ -13,7 +14,7 @@ namespace {
 
 using test::Ids;
 using test::must;
-using test::relative_l2;
+using test::relative_error;
 using test::SyntheticModel;
 using test::values;
 
@@ -40,7 +41,7 @@ TEST_P(EmbeddedForward, LogitsAndGreedyIdsOfTheReference) {
     const Generation result = must(generate(
         model, prompt,
         {.max_tokens = static_cast<std::uint32_t>(greedy.size() - prompt.size()), .keep_prompt_logits = true}));
-    EXPECT_LE(relative_l2(result.prompt_logits, c["logits"].get<std::vector<double>>()), 1e-4);
+    EXPECT_LE(relative_error(result.prompt_logits, c["logits"].get<std::vector<double>>()), 1e-4);
     Ids all = prompt;
     all.insert(all.end(), result.tokens.begin(), result.tokens.end());
     EXPECT_EQ(all, greedy);
@@ -54,12 +55,12 @@ TEST_P(EmbeddedForward, PrefillInChunksOfAnySizeAgrees) {
   const auto expected = values(whole.forward(prompt));
   for (const std::uint32_t chunk : {1u, 7u, 33u}) {
     Model model = load(file, {.context = 128, .prefill_chunk = chunk});
-    EXPECT_LE(relative_l2(values(model.forward(prompt)), expected), 1e-4) << chunk;
+    EXPECT_LE(relative_error(values(model.forward(prompt)), expected), 1e-4) << chunk;
   }
   whole.reset();
   std::vector<float> last;
   for (const std::uint32_t id : prompt) last = values(whole.forward({&id, 1}));
-  EXPECT_LE(relative_l2(last, expected), 1e-4);
+  EXPECT_LE(relative_error(last, expected), 1e-4);
   EXPECT_EQ(whole.position(), prompt.size());
 }
 
@@ -84,7 +85,7 @@ TEST_P(EmbeddedForward, HalfPrecisionCacheStaysClose) {
   const auto c = reference(GetParam()).back();
   Model single = load(file, {.context = 128}), half = load(file, {.context = 128, .kv_dtype = DType::F16});
   const auto logits = values(half.forward(c["ids"].get<Ids>()));
-  const double error = relative_l2(logits, c["logits"].get<std::vector<double>>());
+  const double error = relative_error(logits, c["logits"].get<std::vector<double>>());
   EXPECT_LE(error, 5e-3);
   EXPECT_GT(error, 1e-6) << "the cache is not rounded to f16";
   EXPECT_EQ(2 * half.memory().kv_cache, single.memory().kv_cache);
@@ -183,14 +184,14 @@ TEST_P(SyntheticForward, EveryTokenAsThePlainTransformer) {
   const auto all = values(model.forward_all(tokens));
   ASSERT_EQ(all.size(), tokens.size() * SyntheticModel::kVocab);
   for (std::size_t t = 0; t < tokens.size(); ++t)
-    EXPECT_LE(relative_l2(std::span(all).subspan(t * SyntheticModel::kVocab, SyntheticModel::kVocab), expected[t]),
+    EXPECT_LE(relative_error(std::span(all).subspan(t * SyntheticModel::kVocab, SyntheticModel::kVocab), expected[t]),
               2e-5)
         << t;
   model.reset();
   for (std::size_t t = 0; t < tokens.size(); ++t)
-    EXPECT_LE(relative_l2(values(model.forward({&tokens[t], 1})), expected[t]), 2e-5) << t;
+    EXPECT_LE(relative_error(values(model.forward({&tokens[t], 1})), expected[t]), 2e-5) << t;
   model.reset();
-  EXPECT_LE(relative_l2(values(model.forward(tokens)), expected.back()), 2e-5);
+  EXPECT_LE(relative_error(values(model.forward(tokens)), expected.back()), 2e-5);
 }
 
 TEST(ModelSequence, RewindAndReset) {

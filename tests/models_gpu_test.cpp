@@ -6,21 +6,17 @@
 #include <nlohmann/json.hpp>
 
 #include "models_support.h"
+#include "support/backends.h"
 #include "support/lane.h"
+#include "support/numbers.h"
 
 namespace mlx_native {
 namespace {
 
 using test::Ids;
 using test::must;
-using test::relative_l2;
+using test::relative_error;
 using test::values;
-
-std::vector<Backend> gpus() {
-  std::vector<Backend> all = available_backends();
-  std::erase(all, Backend::Cpu);
-  return all;
-}
 
 class GpuForward : public testing::TestWithParam<std::tuple<Backend, std::string>> {
  protected:
@@ -49,7 +45,7 @@ class GpuForward : public testing::TestWithParam<std::tuple<Backend, std::string
 };
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GpuForward);
 INSTANTIATE_TEST_SUITE_P(Devices, GpuForward,
-                         testing::Combine(testing::ValuesIn(gpus()), testing::Values("docs-dense", "docs-moe")),
+                         testing::Combine(testing::ValuesIn(test::gpus()), testing::Values("docs-dense", "docs-moe")),
                          [](const auto& param) {
                            return std::string(backend_name(std::get<0>(param.param))) +
                                   (std::get<1>(param.param) == "docs-dense" ? "_dense" : "_moe");
@@ -62,7 +58,7 @@ TEST_P(GpuForward, LogitsAndGreedyIdsOfTheReference) {
     const std::size_t all = c.greedy.size() - c.prompt.size(), n = slow() ? std::min<std::size_t>(all, 4) : all;
     const Generation result =
         must(generate(model, c.prompt, {.max_tokens = static_cast<std::uint32_t>(n), .keep_prompt_logits = true}));
-    EXPECT_LE(relative_l2(result.prompt_logits, c.logits), 1e-4);
+    EXPECT_LE(relative_error(result.prompt_logits, c.logits), 1e-4);
     const auto begin = c.greedy.begin() + static_cast<std::ptrdiff_t>(c.prompt.size());
     EXPECT_EQ(result.tokens, Ids(begin, begin + static_cast<std::ptrdiff_t>(n)));
   }
@@ -74,7 +70,7 @@ TEST_P(GpuForward, PrefillInChunksAgreesAndRepeatsItsBits) {
   if (slow()) prompt = {318, 1530, 862, 291, 259, 1530, 862};
   Model whole = load({.context = 200}), parts = load({.context = 200, .prefill_chunk = 5});
   const auto expected = values(whole.forward(prompt));
-  EXPECT_LE(relative_l2(values(parts.forward(prompt)), expected), 1e-4);
+  EXPECT_LE(relative_error(values(parts.forward(prompt)), expected), 1e-4);
   whole.reset();
   EXPECT_EQ(values(whole.forward(prompt)), expected);
 }

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 #include <span>
 #include <stdexcept>
@@ -24,17 +23,6 @@ inline MlxDevice cpu(std::uint32_t threads = 0) { return must(MlxDevice::create(
 
 inline GgufFile embedded_model(const std::string& name) {
   return must(GgufFile::open(std::string(MLXN_SOURCE_DIR) + "/share/models/" + name + ".q4_k_m.gguf"));
-}
-
-template <class Expected>
-double relative_l2(std::span<const float> actual, const Expected& expected) {
-  double error = 0, norm = 0;
-  for (std::size_t i = 0; i < actual.size(); ++i) {
-    const double want = static_cast<double>(expected[i]), difference = actual[i] - want;
-    error += difference * difference;
-    norm += want * want;
-  }
-  return actual.size() == std::size(expected) ? std::sqrt(error / norm) : INFINITY;
 }
 
 inline std::vector<float> values(const Result<MlxBuffer>& buffer) {

@@ -6,18 +6,21 @@
 
 #include <cmath>
 #include <cstring>
-#include <random>
 
 #include "args/matmul.h"
 #include "cpu/thread_pool.h"
 #include "mlx_native/quantize.h"
 #include "support/lane.h"
+#include "support/numbers.h"
+#include "support/random.h"
 
 namespace mlx_native::cpu {
 namespace {
 
 using detail::Kernel;
 using detail::Op;
+using test::Random;
+using test::relative_error;
 
 std::vector<Kernel> rows_of(Op op) {
   std::vector<Kernel> rows = kernels();
@@ -34,31 +37,14 @@ void run(const Kernel& kernel, Args args, std::uint32_t threads) {
   pool.run([&](Team& team) { kernel.entry(&args, &team); });
 }
 
-std::vector<float> random_floats(std::size_t n, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(n);
-  for (float& v : values) v = normal(random);
-  return values;
-}
-
 /// Weights of `n` rows of `k` values, as blocks and as what they decode to.
 struct Weights {
   std::vector<std::uint8_t> blocks;
   std::vector<float> values;
 
   Weights(GgmlType type, std::size_t count, std::uint32_t seed)
-      : blocks(quantize(type, random_floats(count, seed)).value()), values(dequantize(type, blocks).value()) {}
+      : blocks(quantize(type, Random(seed).values(count)).value()), values(dequantize(type, blocks).value()) {}
 };
-
-double relative_error(std::span<const float> got, std::span<const double> wanted) {
-  double difference = 0, size = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    difference += (got[i] - wanted[i]) * (got[i] - wanted[i]);
-    size += wanted[i] * wanted[i];
-  }
-  return std::sqrt(difference / size);
-}
 
 std::vector<double> product(std::span<const float> x, std::span<const float> w, std::size_t m, std::size_t n,
                             std::size_t k) {
@@ -89,7 +75,7 @@ TEST_P(Products, KeepTheirBoundOnEveryIsaAndFormat) {
       const Weights w(*kernel.format, std::size_t{n} * k, k);
       for (const std::uint32_t m : {1u, 2u, 3u, 7u, 9u, 37u}) {
         if (m > 9 && k != 256) continue;
-        const std::vector<float> x = random_floats(std::size_t{m} * k, m);
+        const std::vector<float> x = Random(m).values(std::size_t{m} * k);
         const std::vector<double> wanted = product(x, w.values, m, n, k);
         const std::vector<float> y = multiply(kernel, w, x, m, n, k, 2);
         EXPECT_LE(relative_error(y, wanted), error_bound(kernel.accuracy)) << kernel.name << " m " << m << " k " << k;
@@ -102,7 +88,7 @@ TEST_P(Products, HaveTheSameBitsForAnyThreadsAndNeighbours) {
   const std::uint32_t m = 20, n = 37, k = 1024;
   for (const Kernel& kernel : rows_of(GetParam())) {
     const Weights w(*kernel.format, std::size_t{n} * k, 1);
-    const std::vector<float> x = random_floats(std::size_t{m} * k, 2);
+    const std::vector<float> x = Random(2).values(std::size_t{m} * k);
     const std::vector<float> y = multiply(kernel, w, x, m, n, k, 1);
     for (const std::uint32_t threads : {2u, 3u, 5u})
       EXPECT_EQ(0, std::memcmp(y.data(), multiply(kernel, w, x, m, n, k, threads).data(), y.size() * sizeof(float)))
@@ -122,10 +108,8 @@ TEST_P(RoutedProducts, TakeTheirExpertsWithDuplicatesAndBadIds) {
   const std::uint32_t experts = 5, n = 13, k = 512, top_k = 3, tokens = 11;
   for (const Kernel& kernel : rows_of(GetParam())) {
     const Weights w(*kernel.format, std::size_t{experts} * n * k, 3);
-    const std::vector<float> x = random_floats(std::size_t{tokens} * k, 4);
-    std::mt19937 random(5);
-    std::vector<std::uint32_t> ids(tokens * top_k);
-    for (std::uint32_t& id : ids) id = random() % 4;  // expert 4 has no rows
+    const std::vector<float> x = Random(4).values(std::size_t{tokens} * k);
+    std::vector<std::uint32_t> ids = Random(5).ids(tokens * top_k, 4);  // expert 4 has no rows
     ids[3] = ids[4] = 2;
     ids[7] = experts;
     ids[32] = ~0u;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "runtime/access.h"
+#include "support/backends.h"
 
 #if MLXN_EMULATOR
 #include "emulator/executor.h"
@@ -126,8 +127,7 @@ class Coherence : public testing::TestWithParam<Backend> {
   }
 };
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Coherence);
-INSTANTIATE_TEST_SUITE_P(Devices, Coherence, testing::ValuesIn(available_backends()),
-                         [](const auto& test) { return std::string(backend_name(test.param)); });
+MLXN_ON_BACKENDS(Coherence);
 
 TEST_P(Coherence, AnEncoderReadsWhatAnotherCommittedBefore) {
   const MlxBuffer a = floats(3), b = floats(0), c = floats(0);
@@ -298,14 +298,7 @@ class GpuFaults : public Coherence {
                                                    {detail::BufferAccess::use(written, true)});
   }
 };
-std::vector<Backend> gpus() {
-  std::vector<Backend> all = available_backends();
-  std::erase(all, Backend::Cpu);
-  return all;
-}
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GpuFaults);
-INSTANTIATE_TEST_SUITE_P(Devices, GpuFaults, testing::ValuesIn(gpus()),
-                         [](const auto& test) { return std::string(backend_name(test.param)); });
+MLXN_ON_GPUS(GpuFaults);
 
 TEST_P(GpuFaults, ComeAtTheWaitAndPoisonTheirEncoderAlone) {
   MlxBuffer a = floats(3);

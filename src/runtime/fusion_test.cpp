@@ -5,24 +5,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <random>
+
+#include "support/backends.h"
+#include "support/random.h"
 
 namespace mlx_native {
 namespace {
-
-std::vector<Backend> gpus() {
-  std::vector<Backend> all = available_backends();
-  std::erase(all, Backend::Cpu);
-  return all;
-}
 
 class Fusion : public testing::TestWithParam<Backend> {
  protected:
   MlxBuffer upload(std::size_t n) {
     MlxBuffer buffer = device.alloc_buffer(n * 4, DType::F32, {n}).value();
-    std::normal_distribution<float> normal;
-    const auto values = buffer.as_mut_slice<float>().value();
-    for (float& x : values) x = normal(random);
+    std::ranges::copy(random.values(n), buffer.as_mut_slice<float>().value().begin());
     return buffer;
   }
   MlxBuffer cache(std::size_t n, bool f16) {
@@ -45,11 +39,9 @@ class Fusion : public testing::TestWithParam<Backend> {
 
   MlxDevice device = MlxDevice::create(GetParam(), {.profile = true}).value();
   KernelRegistry registry;
-  std::mt19937 random{1};
+  test::Random random{1};
 };
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Fusion);
-INSTANTIATE_TEST_SUITE_P(Devices, Fusion, testing::ValuesIn(gpus()),
-                         [](const auto& info) { return std::string(backend_name(info.param)); });
+MLXN_ON_GPUS(Fusion);
 
 struct Heads {
   std::uint32_t tokens, heads, kv_heads, dim, rope_dim, capacity, first;
@@ -64,9 +56,9 @@ TEST_P(Fusion, HeadsToCache) {
                          {1, 33, 3, 256, 128, 5, 9, false, true, RopePairing::Neox},
                          {300, 2, 1, 6, 6, 400, 0, true, false, RopePairing::Neox}}) {
     std::vector<std::vector<std::byte>> results[2];
-    const unsigned seed = random();
+    const std::uint64_t seed = random.bits();
     for (const bool apart : {false, true}) {
-      random.seed(seed);
+      random = test::Random(seed);
       MlxBuffer query = upload(std::size_t{h.tokens} * h.heads * h.dim);
       MlxBuffer key = upload(std::size_t{h.tokens} * h.kv_heads * h.dim), value = upload(key.element_count());
       const MlxBuffer query_norm = upload(h.dim), key_norm = upload(h.dim);
@@ -110,9 +102,9 @@ TEST_P(Fusion, HeadsToCache) {
 TEST_P(Fusion, AddNorm) {
   for (const auto& [rows, dim] : {std::pair{1u, 4096u}, {3, 1025}, {1, 2048}, {2, 600}, {1, 4097}, {40, 513}}) {
     std::vector<std::vector<std::byte>> results[2];
-    const unsigned seed = random();
+    const std::uint64_t seed = random.bits();
     for (const bool apart : {false, true}) {
-      random.seed(seed);
+      random = test::Random(seed);
       MlxBuffer hidden = upload(rows * dim), branch = upload(rows * dim), normed = upload(rows * dim);
       const MlxBuffer norm = upload(dim);
       device.reset_profile();

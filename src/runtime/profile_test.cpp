@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "support/backends.h"
+
 namespace mlx_native {
 namespace {
 
@@ -36,8 +38,7 @@ class Profiled : public testing::TestWithParam<Backend> {
     return entries[0];
   }
 };
-INSTANTIATE_TEST_SUITE_P(Devices, Profiled, testing::ValuesIn(available_backends()),
-                         [](const auto& info) { return std::string(backend_name(info.param)); });
+MLXN_ON_BACKENDS(Profiled);
 
 TEST_P(Profiled, CommandsOfEncodersAndReplaysAreCountedAndStayRight) {
   const MlxBuffer weight = floats(8, 3);

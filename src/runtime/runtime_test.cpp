@@ -9,6 +9,8 @@
 #include <numeric>
 #include <thread>
 
+#include "support/backends.h"
+
 namespace mlx_native {
 namespace {
 
@@ -30,8 +32,7 @@ class Runtime : public testing::TestWithParam<Backend> {
     return rms_norm(encoder, registry, device, in, weight, out, {.rows = 1, .dim = dim, .eps = 0});
   }
 };
-INSTANTIATE_TEST_SUITE_P(Devices, Runtime, testing::ValuesIn(available_backends()),
-                         [](const auto& info) { return std::string(backend_name(info.param)); });
+MLXN_ON_BACKENDS(Runtime);
 
 TEST_P(Runtime, FreshBuffersAreZero) {
   const MlxBuffer buffer = device.alloc_buffer(4000, DType::F32, {1000}).value();

@@ -3,12 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <fstream>
 
 #include "cli/process.h"
+#include "support/numbers.h"
 
 namespace mlx_native::test {
 namespace {
@@ -34,16 +34,6 @@ nlohmann::json json_of(const Arguments& arguments) {
 }
 
 std::string list(const std::vector<std::uint32_t>& ids) { return fmt::format("{}", fmt::join(ids, ",")); }
-
-double relative_error(const std::vector<double>& values, const std::vector<double>& expected) {
-  if (values.size() != expected.size()) return INFINITY;
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    difference += (values[i] - expected[i]) * (values[i] - expected[i]);
-    norm += expected[i] * expected[i];
-  }
-  return std::sqrt(difference / norm);
-}
 
 class CliReference : public testing::TestWithParam<const char*> {};
 

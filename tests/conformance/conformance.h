@@ -12,19 +12,25 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
-#include <numbers>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "core/random.h"
 #include "formats/list.h"
 #include "runtime/access.h"
+#include "support/backends.h"
 #include "support/lane.h"
+#include "support/numbers.h"
+#include "support/random.h"
 
 namespace mlx_native::conformance {
 
 using detail::Op;
+using test::backend_label;
+using test::Data;
+using test::kAllData;
+using test::Random;
+using test::relative_error;
 
 template <class T>
 constexpr DType dtype_of() {
@@ -73,55 +79,10 @@ class Guarded {
   MlxBuffer whole_, view_;
 };
 
-enum class Data { Normal, Outliers, Zeros, OneSided };
-inline constexpr Data kAllData[] = {Data::Normal, Data::Outliers, Data::Zeros, Data::OneSided};
-
 /// The largest E that a precision allows. With outliers in weights and activations what 8 bits lose of small
 /// activations is multiplied with large weights: three times as much.
 inline double bound(Precision precision, Data data = Data::Normal) {
   return error_bound(precision) * (precision == Precision::Int8 && data == Data::Outliers ? 3 : 1);
-}
-
-/// Counter-based draws: the same on every machine.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : seed_(seed) {}
-  std::uint64_t bits() { return random_bits(seed_, step_++); }
-  std::uint32_t below(std::uint64_t n) { return static_cast<std::uint32_t>(scale_bits(bits(), n)); }
-  double unit() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
-  float normal() {
-    const double r = std::sqrt(-2 * std::log(1 - unit()));
-    return static_cast<float>(r * std::cos(2 * std::numbers::pi * unit()));
-  }
-  std::vector<float> values(std::size_t n, Data kind = Data::Normal) {
-    std::vector<float> v(n);
-    for (float& x : v) {
-      x = normal();
-      if (kind == Data::Outliers && below(64) == 0) x *= 100;
-      if (kind == Data::Zeros && below(3) != 0) x = 0;
-      if (kind == Data::OneSided) x = -std::fabs(x);
-    }
-    if (kind == Data::Zeros) std::fill_n(v.begin(), n / 2, 0.0f);
-    return v;
-  }
-  std::vector<std::uint32_t> ids(std::size_t n, std::uint64_t limit) {
-    std::vector<std::uint32_t> v(n);
-    for (std::uint32_t& x : v) x = below(limit);
-    return v;
-  }
-
- private:
-  std::uint64_t seed_, step_ = 0;
-};
-
-/// |got - want| / |want| in the L2 norm; NaN where anything is.
-inline double relative_error(std::span<const float> got, std::span<const double> want) {
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    difference += (double{got[i]} - want[i]) * (double{got[i]} - want[i]);
-    norm += want[i] * want[i];
-  }
-  return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
 }
 
 /// Every value within `relative` of the reference's, or `absolute`.
@@ -206,12 +167,5 @@ class OnBackend : public testing::TestWithParam<Backend> {
     }
   }
 };
-
-inline std::string backend_label(const testing::TestParamInfo<Backend>& info) {
-  return std::string(backend_name(info.param));
-}
-
-#define MLXN_ON_BACKENDS(Suite) \
-  INSTANTIATE_TEST_SUITE_P(Devices, Suite, testing::ValuesIn(available_backends()), backend_label)
 
 }  // namespace mlx_native::conformance

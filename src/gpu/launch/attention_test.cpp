@@ -7,18 +7,14 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
-#include <random>
 
 #include "core/f16.h"
+#include "support/backends.h"
+#include "support/numbers.h"
+#include "support/random.h"
 
 namespace mlx_native {
 namespace {
-
-std::vector<Backend> gpus() {
-  std::vector<Backend> all = available_backends();
-  std::erase(all, Backend::Cpu);
-  return all;
-}
 
 struct Problem {
   std::uint32_t n_tokens, n_heads, n_kv_heads, head_dim, capacity, first;
@@ -52,12 +48,10 @@ class GpuAttention : public testing::TestWithParam<Backend> {
     SCOPED_TRACE(testing::Message() << p.n_tokens << " tokens from " << p.first << ", heads " << p.n_heads << "/"
                                     << p.n_kv_heads << " of " << p.head_dim << ", capacity " << p.capacity
                                     << (f16 ? ", f16" : ", f32"));
-    std::mt19937 random(p.head_dim + p.n_tokens);
-    std::normal_distribution<float> normal;
-    std::vector<float> q(std::size_t{p.n_tokens} * p.n_heads * p.head_dim);
-    std::vector<float> k(std::size_t{p.n_kv_heads} * p.capacity * p.head_dim), v(k.size());
-    for (auto* values : {&q, &k, &v})
-      for (float& x : *values) x = normal(random);
+    test::Random random(p.head_dim + p.n_tokens);
+    const std::vector<float> q = random.values(std::size_t{p.n_tokens} * p.n_heads * p.head_dim);
+    std::vector<float> k = random.values(std::size_t{p.n_kv_heads} * p.capacity * p.head_dim);
+    std::vector<float> v = random.values(k.size());
     for (std::size_t i = 0; i < k.size(); ++i) {
       const float magnitude = std::pow(p.spread, static_cast<float>(i / p.head_dim % 7) - 3);
       k[i] *= std::min(magnitude, 3.0f);
@@ -95,20 +89,12 @@ class GpuAttention : public testing::TestWithParam<Backend> {
                                             .causal = p.causal,
                                             .sliding_window = p.window,
                                             .softcap = double{p.softcap}});
-    const auto got = output.as_slice<float>().value();
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < want.size(); ++i) {
-      difference += (got[i] - want[i]) * (got[i] - want[i]);
-      norm += want[i] * want[i];
-    }
-    EXPECT_LE(std::sqrt(difference / norm), 2e-6);
+    EXPECT_LE(test::relative_error(output.as_slice<float>().value(), want), 2e-6);
   }
 
   MlxDevice device = MlxDevice::create(GetParam()).value();
 };
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GpuAttention);
-INSTANTIATE_TEST_SUITE_P(Devices, GpuAttention, testing::ValuesIn(gpus()),
-                         [](const auto& info) { return std::string(backend_name(info.param)); });
+MLXN_ON_GPUS(GpuAttention);
 
 TEST_P(GpuAttention, EveryPackingAndMoreValuesThanRegistersHold) {
   for (const std::uint32_t dim : {2u, 6u, 64u, 80u, 96u, 112u, 128u, 192u, 256u, 510u, 512u, 600u, 1026u})

@@ -3,42 +3,23 @@
 #include <mlx_native/mlx_native.h>
 
 #include <cmath>
-#include <random>
 
 #include "args/embedding.h"
 #include "args/matmul.h"
 #include "args/norm.h"
 #include "formats/list.h"
 #include "runtime/access.h"
+#include "support/backends.h"
+#include "support/numbers.h"
+#include "support/random.h"
 
 namespace mlx_native {
 namespace {
 
 using detail::BufferAccess;
 using detail::Op;
-
-std::vector<Backend> gpus() {
-  std::vector<Backend> all = available_backends();
-  std::erase(all, Backend::Cpu);
-  return all;
-}
-
-std::vector<float> random_floats(std::size_t n, std::uint32_t seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(n);
-  for (float& v : values) v = normal(random);
-  return values;
-}
-
-double relative_error(std::span<const float> got, std::span<const double> want) {
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < want.size(); ++i) {
-    difference += (got[i] - want[i]) * (got[i] - want[i]);
-    norm += want[i] * want[i];
-  }
-  return std::sqrt(difference / norm);
-}
+using test::Random;
+using test::relative_error;
 
 template <class T>
 const T* in(const MlxBuffer& buffer) {
@@ -77,14 +58,12 @@ class GpuKernels : public testing::TestWithParam<Backend> {
   MlxDevice device = MlxDevice::create(GetParam()).value();
   KernelRegistry registry;
 };
-GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GpuKernels);
-INSTANTIATE_TEST_SUITE_P(Devices, GpuKernels, testing::ValuesIn(gpus()),
-                         [](const auto& info) { return std::string(backend_name(info.param)); });
+MLXN_ON_GPUS(GpuKernels);
 
 /// n rows of k values in blocks, and their exact values.
 struct Weights {
   Weights(GgmlType type, std::uint32_t n, std::uint32_t k, std::uint32_t seed)
-      : blocks(quantize(type, random_floats(std::size_t{n} * k, seed)).value()),
+      : blocks(quantize(type, Random(seed).values(std::size_t{n} * k)).value()),
         values(dequantize(type, blocks).value()),
         row_bytes(blocks.size() / n) {}
   std::vector<std::uint8_t> blocks;
@@ -107,7 +86,7 @@ TEST_P(GpuKernels, MatVecOfEveryFormatIsFullPrecision) {
     for (const Shape s : {Shape{1, 1, 256}, {1, 37, 768}, {2, 16, 512}, {3, 5, 2304}, {7, 33, 256}, {1, 3, 4608}}) {
       SCOPED_TRACE(testing::Message() << ggml_type_name(type) << " " << s.m << " x " << s.n << " x " << s.k);
       const Weights w(type, s.n, s.k, s.n);
-      const std::vector<float> x = random_floats(std::size_t{s.m} * s.k, 7);
+      const std::vector<float> x = Random(7).values(std::size_t{s.m} * s.k);
       std::vector<double> want;
       for (std::uint32_t m = 0; m < s.m; ++m)
         for (std::uint32_t n = 0; n < s.n; ++n)
@@ -131,7 +110,7 @@ TEST_P(GpuKernels, MatVecOfEveryFormatIsFullPrecision) {
 TEST_P(GpuKernels, PlainMatVecTakesAnyK) {
   for (const std::uint32_t k : {1u, 31u, 127u, 4097u, 4227u}) {
     const Weights w(GgmlType::F16, 19, k, k);
-    const std::vector<float> x = random_floats(std::size_t{5} * k, 3);
+    const std::vector<float> x = Random(3).values(std::size_t{5} * k);
     std::vector<double> want;
     for (int m = 0; m < 5; ++m)
       for (int n = 0; n < 19; ++n)
@@ -153,7 +132,7 @@ TEST_P(GpuKernels, PlainMatVecTakesAnyK) {
 
 TEST_P(GpuKernels, ARowDoesNotDependOnItsNeighbours) {
   const Weights w(GgmlType::Q4_K, 20, 5120, 1);
-  const std::vector<float> x = random_floats(std::size_t{6} * 5120, 2);
+  const std::vector<float> x = Random(2).values(std::size_t{6} * 5120);
   const MlxBuffer weight = upload<std::uint8_t>(DType::U8, w.blocks), input = upload<float>(DType::F32, x);
   std::vector<std::vector<float>> first_rows;
   for (const std::uint32_t m : {1u, 2u, 6u}) {
@@ -179,7 +158,7 @@ TEST_P(GpuKernels, RoutedMatVecAndNaNForUnknownExperts) {
   for (const GgmlType type : weight_formats()) {
     SCOPED_TRACE(ggml_type_name(type));
     const Weights w(type, kExperts * kN, kK, 5);
-    const std::vector<float> x = random_floats(kTokens * kK, 6);
+    const std::vector<float> x = Random(6).values(kTokens * kK);
     const std::vector<std::uint32_t> ids{3, 3, 0, 4, 0xffffffffu, 2};
     const MlxBuffer weight = upload<std::uint8_t>(DType::U8, w.blocks), input = upload<float>(DType::F32, x);
     const MlxBuffer routes = upload<std::uint32_t>(DType::U32, ids);
@@ -219,9 +198,7 @@ TEST_P(GpuKernels, DequantizeAndGatherAreExactForAnyBytes) {
   constexpr std::uint32_t kRows = 5, kDim = 768;
   for (const GgmlType type : weight_formats()) {
     SCOPED_TRACE(ggml_type_name(type));
-    std::vector<std::uint8_t> bytes(Weights(type, kRows, kDim, 1).blocks.size());
-    std::mt19937 random(9);
-    for (std::uint8_t& b : bytes) b = static_cast<std::uint8_t>(random());
+    const auto bytes = Random(9).bytes(Weights(type, kRows, kDim, 1).blocks.size());
     const std::vector<float> want = dequantize(type, bytes).value();
     const MlxBuffer blocks = upload<std::uint8_t>(DType::U8, bytes);
     const MlxBuffer output = upload<float>(DType::F32, std::vector<float>(want.size(), 12345.0f));
@@ -255,7 +232,7 @@ TEST_P(GpuKernels, DequantizeAndGatherAreExactForAnyBytes) {
 
 TEST_P(GpuKernels, RmsNormKeepsItsBound) {
   for (const auto& [rows, dim] : {std::pair{1u, 1u}, {13u, 128u}, {1u, 513u}, {3u, 4096u}, {9u, 77u}}) {
-    const std::vector<float> x = random_floats(std::size_t{rows} * dim, dim), w = random_floats(dim, 4);
+    const std::vector<float> x = Random(dim).values(std::size_t{rows} * dim), w = Random(4).values(dim);
     MlxBuffer buffer = upload<float>(DType::F32, x);
     const MlxBuffer weight = upload<float>(DType::F32, w);
     run(Op::RmsNorm, {},
