@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sched.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -13,9 +15,22 @@ class Places {
   explicit Places(std::uint32_t count);
 
   /// Called by a worker when it begins. One that shares its CPU with another goes to one that no worker is on, if its
-  /// affinity mask has one; from there the kernel may move it as before. The first worker, whose thread is the
-  /// caller's, stays where it is.
+  /// affinity mask has one; from there the kernel may move it as before.
   void settle(std::uint32_t index);
+
+  /// While a worker sleeps: it wakes on the CPU where it was, if no other worker is there. Left to itself the kernel of
+  /// a virtual machine takes a CPU that halted for one that is busy, and wakes all workers on that of who wakes them.
+  class Stay {
+   public:
+    Stay(Places& places, std::uint32_t index);
+    ~Stay();
+    Stay(const Stay&) = delete;
+    Stay& operator=(const Stay&) = delete;
+
+   private:
+    bool changed_ = false;
+    cpu_set_t before_, here_;  ///< affinity masks
+  };
 
  private:
   bool taken(int cpu, std::uint32_t but) const;

@@ -55,5 +55,53 @@ TEST(Places, WhoeverHasNowhereElseToGoStays) {
   }).join();
 }
 
+TEST(Places, WhoSleepsStaysOnOneCpuAndHasItsMaskBack) {
+  const cpu_set_t before = mask_of_thread();
+  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one CPU";
+  std::thread([&] {
+    Places places(2);
+    {
+      const Places::Stay stay(places, 1);
+      const cpu_set_t during = mask_of_thread();
+      EXPECT_EQ(CPU_COUNT(&during), 1);
+      EXPECT_TRUE(CPU_ISSET(::sched_getcpu(), &during));
+    }
+    const cpu_set_t after = mask_of_thread();
+    EXPECT_TRUE(CPU_EQUAL(&before, &after));
+  }).join();
+}
+
+TEST(Places, AMaskThatWasSetDuringASleepIsLeftAlone) {
+  const cpu_set_t before = mask_of_thread();
+  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one CPU";
+  std::thread([&] {
+    Places places(2);
+    int other = 0;
+    {
+      const Places::Stay stay(places, 0);
+      const cpu_set_t during = mask_of_thread();
+      while (!CPU_ISSET(other, &before) || CPU_ISSET(other, &during)) ++other;
+      go_to(other);
+    }
+    const cpu_set_t after = mask_of_thread();
+    EXPECT_EQ(CPU_COUNT(&after), 1);
+    EXPECT_TRUE(CPU_ISSET(other, &after));
+  }).join();
+}
+
+TEST(Places, TwoWhoSleepOnOneCpuPart) {
+  const cpu_set_t before = mask_of_thread();
+  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "one CPU";
+  std::thread([&] {
+    Places places(2);
+    cpu_set_t masks[2];
+    for (const std::uint32_t index : {0u, 1u}) {
+      const Places::Stay stay(places, index);
+      masks[index] = mask_of_thread();
+    }
+    EXPECT_FALSE(CPU_EQUAL(&masks[0], &masks[1]));
+  }).join();
+}
+
 }  // namespace
 }  // namespace mlx_native::cpu

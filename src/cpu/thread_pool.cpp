@@ -23,11 +23,11 @@ void pause() {
 
 }  // namespace
 
-void Signal::wait_while(std::uint32_t old) {
+void Signal::wait_while(std::uint32_t old, Places& places, std::uint32_t index) {
   // Pauses below a microsecond, and yields about a millisecond, of free cores. A yield that takes longer than kFree
   // gave the core away, and it may be for a slice of 4 ms: the next waits rather sleep, since who wakes goes first.
   constexpr int kPauses = 32, kYields = 4000, kSleeps = 200;
-  constexpr auto kFree = std::chrono::microseconds(50);
+  constexpr auto kFree = std::chrono::microseconds(500);
   static thread_local int sleeps = 0;
   const auto changed = [&] { return value_.load(std::memory_order_acquire) != old; };
   for (int i = 0; i < kPauses; ++i) {
@@ -43,6 +43,7 @@ void Signal::wait_while(std::uint32_t old) {
     if (now - before > kFree) sleeps = kSleeps;
     before = now;
   }
+  const Places::Stay stay(places, index);
   sleepers_.fetch_add(1, std::memory_order_seq_cst);
   while (value_.load(std::memory_order_seq_cst) == old)
     ::syscall(SYS_futex, &value_, FUTEX_WAIT_PRIVATE, old, nullptr, nullptr, 0);
@@ -55,10 +56,10 @@ void Signal::next() {
     ::syscall(SYS_futex, &value_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 
-bool TeamState::meet() {
+bool TeamState::meet(std::uint32_t index) {
   const std::uint32_t phase = phase_.load();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == count_) return true;
-  phase_.wait_while(phase);
+  phase_.wait_while(phase, places_, index);
   return false;
 }
 
@@ -87,6 +88,7 @@ bool TeamState::claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t siz
 
 TeamState::TeamState(std::uint32_t count)
     : count_(count),
+      places_(count),
       local_(static_cast<std::byte*>(std::aligned_alloc(4096, count * Team::kLocalBytes))),
       left_(std::make_unique<Left[]>(count)) {
   if (!local_) throw std::bad_alloc();
@@ -104,7 +106,7 @@ bool Team::claim(std::uint32_t owner, std::uint64_t pieces, std::uint64_t& piece
   return true;
 }
 
-bool Team::meet() { return count_ == 1 || state_.meet(); }
+bool Team::meet() { return count_ == 1 || state_.meet(index_); }
 
 void Team::release() {
   if (count_ > 1) state_.release();
@@ -121,7 +123,7 @@ Team Team::alone() const {
   return one;
 }
 
-ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), places_(count), first_(state_, 0, count) {
+ThreadPool::ThreadPool(std::uint32_t count) : count_(count), state_(count), first_(state_, 0, count) {
   threads_.reserve(count - 1);
   try {
     for (std::uint32_t i = 1; i < count; ++i) threads_.emplace_back([this, i] { work(i); });
@@ -144,19 +146,19 @@ void ThreadPool::run(const std::function<void(Team&)>& body) {
   body_ = &body;
   const std::uint32_t runs = done_.load();
   running_.store(count_ - 1, std::memory_order_relaxed);
-  places_.settle(0);
+  state_.places().settle(0);
   generation_.next();
   body(first_);
-  if (count_ > 1) done_.wait_while(runs);
+  if (count_ > 1) done_.wait_while(runs, state_.places(), 0);
 }
 
 void ThreadPool::work(std::uint32_t index) {
   Team team(state_, index, count_);
   for (std::uint32_t seen = 0;;) {
-    generation_.wait_while(seen);
+    generation_.wait_while(seen, state_.places(), index);
     ++seen;
     if (stopping_.load(std::memory_order_relaxed)) return;
-    places_.settle(index);
+    state_.places().settle(index);
     (*body_)(team);
     if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) done_.next();
   }

@@ -21,8 +21,8 @@ class Signal {
   void next();
   /// Returns when the number is not `old`. It spins for a moment, as that is the cheapest where the others run; then it
   /// offers the core to whoever else wants one, which costs next to nothing where nobody does; in the end, or where
-  /// other programs take the core for long, it sleeps.
-  void wait_while(std::uint32_t old);
+  /// other programs take the core for long, worker `index` sleeps at its place.
+  void wait_while(std::uint32_t old, Places& places, std::uint32_t index);
 
  private:
   static_assert(sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t), "a futex");
@@ -35,8 +35,9 @@ class TeamState {
  public:
   explicit TeamState(std::uint32_t count);
 
-  bool meet();
+  bool meet(std::uint32_t index);
   void release();
+  Places& places() { return places_; }
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
   /// Takes one of the `size` pieces that `owner` has in a loop: the first one left, or the last one.
   bool claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece);
@@ -46,6 +47,7 @@ class TeamState {
     void operator()(std::byte* memory) const;
   };
   const std::uint32_t count_;
+  Places places_;
   std::unique_ptr<std::byte[], Free> local_;  ///< untouched here: a worker's part comes to its own NUMA node
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) Signal phase_;
@@ -75,7 +77,6 @@ class ThreadPool {
 
   const std::uint32_t count_;
   TeamState state_;
-  Places places_;
   Team first_;
   std::mutex turn_;
   const std::function<void(Team&)>* body_ = nullptr;
