@@ -14,10 +14,16 @@
 
 namespace mlxn {
 
+using mlx_native::Backend;
 using mlx_native::DType;
 using mlx_native::GgufFile;
 using mlx_native::MlxDevice;
 using mlx_native::Model;
+
+namespace {
+// A GPU's products of fewer rows read weights for longer than they multiply.
+constexpr std::uint32_t kBatch = 512, kGpuBatch = 2048;
+}  // namespace
 
 CLI::Option* ModelChoice::add_to(CLI::App& app) {
   auto* model =
@@ -29,7 +35,9 @@ CLI::Option* ModelChoice::add_to(CLI::App& app) {
       ->type_name("TYPE")
       ->capture_default_str();
   add_precision(app, options.precision);
-  add_number(app, "-b,--batch-size", options.prefill_chunk, 1, 65536, "prompt tokens that are processed at once");
+  add_number(app, "-b,--batch-size", batch, 1, 65536,
+             fmt::format("prompt tokens that are processed at once; by default {}, on a GPU {}", kBatch, kGpuBatch))
+      ->default_str("");
   return model;
 }
 
@@ -41,6 +49,8 @@ GgufFile open_model(const ModelChoice& choice) {
 Model load_model(const ModelChoice& choice, const GgufFile& file, const MlxDevice& device) {
   auto options = choice.options;
   options.kv_dtype = choice.kv == "f16" ? DType::F16 : DType::F32;
+  const bool gpu = device.backend() == Backend::Cuda || device.backend() == Backend::Metal;
+  options.prefill_chunk = choice.batch != 0 ? choice.batch : gpu ? kGpuBatch : kBatch;
   return must(Model::load(file, device, mlx_native::KernelRegistry(), options));
 }
 

@@ -20,6 +20,7 @@ struct ModelChoice {
   std::filesystem::path path;
   bool read = false;
   std::string kv = "f32";
+  std::uint32_t batch = 0;  ///< 0: as the device has it
   mlx_native::ModelOptions options;
 
   /// The option -m.
