@@ -1,13 +1,16 @@
 // What main.cpp assembles: one function per subcommand, defined in the file of its name.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
 
 #include "mlx_native/error.h"
+
+namespace CLI {
+class App;
+}  // namespace CLI
 
 namespace mlxn {
 

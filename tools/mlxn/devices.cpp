@@ -5,6 +5,7 @@
 
 #include "command.h"
 #include "mlx_native/device.h"
+#include "options.h"
 #include "output.h"
 #include "text.h"
 
@@ -58,10 +59,10 @@ void print_table() {
 }  // namespace
 
 Command add_devices(CLI::App& app) {
-  auto* command = app.add_subcommand("devices", "list the devices that models can run on, and why others cannot");
+  CLI::App& command = add_command(app, "devices", "list the devices that models can run on, and why others cannot");
   const auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "print JSON");
-  return {command, [json] {
+  add_flag(command, "--json", *json, "print JSON");
+  return {&command, [json] {
             *json ? print_json() : print_table();
             return kSuccess;
           }};

@@ -34,7 +34,7 @@ struct Options {
   std::int64_t max_tokens = -1;
   mlx_native::SampleParams sampling{
       .n_vocab = 0, .repeat_penalty = 1.0f, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
-  CLI::Option* seed = nullptr;
+  std::optional<std::uint64_t> seed;
   bool ignore_eos = false;
   bool hide_prompt = false;
   bool json = false;
@@ -166,7 +166,7 @@ int run_generate(Options& options) {
   if (options.prompt.has_value() + options.prompt_file.has_value() + !options.prompt_tokens.empty() != 1)
     throw Misuse("give the prompt by one of -p, -f and --tokens");
   if (options.logits && !options.json) throw Misuse("--logits needs --json");
-  if (options.seed->count() == 0) options.sampling.seed = std::random_device()();
+  options.sampling.seed = options.seed ? *options.seed : std::random_device()();
 
   const auto start = Clock::now();
   const auto since_start = [&](Clock::time_point time) { return std::chrono::duration<double>(time - start).count(); };
@@ -192,37 +192,35 @@ int run_generate(Options& options) {
 }  // namespace
 
 Command add_generate(CLI::App& app) {
-  auto* command = app.add_subcommand("generate", "continue a prompt with a model");
-  const auto options = std::make_shared<Options>();
-  auto& sampling = options->sampling;
-  options->model.add_to(*command);
-  command->add_option("-p,--prompt", options->prompt, "text to continue")->type_name("TEXT");
-  command->add_option("-f,--file", options->prompt_file, "file with the text to continue; - is stdin")
-      ->type_name("FILE");
-  add_numbers(*command, "--tokens", options->prompt_tokens, 0, UINT32_MAX, "token ids to continue, instead of text");
-  add_number(*command, "-n,--predict", options->max_tokens, -1, UINT32_MAX - 1,
-             "tokens to generate at most; -1: until the text ends or the context is full");
-  add_number(*command, "-c,--ctx-size", options->model.options.context, 0, UINT32_MAX,
-             "tokens of prompt and text together; 0: as the model was trained, at most 4096");
-  options->device.add_to(*command);
-  add_number(*command, "--temp", sampling.temperature, 0, 100, "temperature; 0: always the likeliest token");
-  add_number(*command, "--top-k", sampling.top_k, 0, INT32_MAX, "draw from the K likeliest tokens; 0: from all");
-  add_number(*command, "--top-p", sampling.top_p, 1e-6f, 1, "draw from the fewest tokens that reach this probability");
-  add_number(*command, "--min-p", sampling.min_p, 0, 1,
-             "draw from tokens of at least this fraction of the likeliest one's probability");
-  add_number(*command, "--repeat-penalty", sampling.repeat_penalty, 0.01f, 100,
-             "divides the scores of the last 64 tokens; 1: off");
-  options->seed =
-      add_number(*command, "-s,--seed", sampling.seed, 0, UINT64_MAX, "seed of the draws")->default_str("random");
-  command->add_flag("--ignore-eos", options->ignore_eos, "go on behind the end of text");
-  command->add_flag("--no-display-prompt", options->hide_prompt, "print what is generated alone");
-  command->add_flag("--json", options->json, "print one object: prompt_tokens, tokens, text, timings, memory");
-  command->add_flag("--logits", options->logits, "add the logits of the last prompt token to the object");
-  command->footer(
+  CLI::App& command = add_command(
+      app, "generate", "continue a prompt with a model",
       "Text goes to stdout as it comes, timings and memory to stderr at the end. Ctrl-C ends generation: what there "
       "is\n"
       "is printed as usual, and the exit code is 130.");
-  return {command, [options] { return run_generate(*options); }};
+  const auto options = std::make_shared<Options>();
+  auto& sampling = options->sampling;
+  options->model.add_to(command);
+  add_text(command, "-p,--prompt", options->prompt, "text to continue");
+  add_text(command, "-f,--file", options->prompt_file, "file with the text to continue; - is stdin", {.type = "FILE"});
+  add_numbers(command, "--tokens", options->prompt_tokens, 0, UINT32_MAX, "token ids to continue, instead of text");
+  add_number(command, "-n,--predict", options->max_tokens, -1, UINT32_MAX - 1,
+             "tokens to generate at most; -1: until the text ends or the context is full");
+  add_number(command, "-c,--ctx-size", options->model.options.context, 0, UINT32_MAX,
+             "tokens of prompt and text together; 0: as the model was trained, at most 4096");
+  options->device.add_to(command);
+  add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0: always the likeliest token");
+  add_number(command, "--top-k", sampling.top_k, 0, INT32_MAX, "draw from the K likeliest tokens; 0: from all");
+  add_number(command, "--top-p", sampling.top_p, 1e-6f, 1, "draw from the fewest tokens that reach this probability");
+  add_number(command, "--min-p", sampling.min_p, 0, 1,
+             "draw from tokens of at least this fraction of the likeliest one's probability");
+  add_number(command, "--repeat-penalty", sampling.repeat_penalty, 0.01f, 100,
+             "divides the scores of the last 64 tokens; 1: off");
+  add_number(command, "-s,--seed", options->seed, 0, UINT64_MAX, "seed of the draws", "random");
+  add_flag(command, "--ignore-eos", options->ignore_eos, "go on behind the end of text");
+  add_flag(command, "--no-display-prompt", options->hide_prompt, "print what is generated alone");
+  add_flag(command, "--json", options->json, "print one object: prompt_tokens, tokens, text, timings, memory");
+  add_flag(command, "--logits", options->logits, "add the logits of the last prompt token to the object");
+  return {&command, [options] { return run_generate(*options); }};
 }
 
 }  // namespace mlxn

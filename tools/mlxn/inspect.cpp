@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include "command.h"
+#include "options.h"
 
 namespace mlxn {
 
@@ -26,13 +27,13 @@ bool is_safetensors(const std::filesystem::path& path) {
 }  // namespace
 
 Command add_inspect(CLI::App& app) {
-  auto* command = app.add_subcommand("inspect", "show metadata and tensors of a GGUF or safetensors file");
+  CLI::App& command = add_command(app, "inspect", "show metadata and tensors of a GGUF or safetensors file");
   const auto options = std::make_shared<InspectOptions>();
-  command->add_option("FILE", options->path, "GGUF file (of a split one the first part) or safetensors file")
-      ->required();
-  command->add_flag("--json", options->json, "print JSON");
-  command->add_flag("--full", options->full, "print long arrays and strings whole");
-  return {command, [options] {
+  add_text(command, "FILE", options->path, "GGUF file (of a split one the first part) or safetensors file",
+           {.required = true});
+  add_flag(command, "--json", options->json, "print JSON");
+  add_flag(command, "--full", options->full, "print long arrays and strings whole");
+  return {&command, [options] {
             is_safetensors(options->path) ? inspect_safetensors(*options) : inspect_gguf(*options);
             return kSuccess;
           }};

@@ -1,8 +1,11 @@
 #include "options.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <CLI/CLI.hpp>
 #include <charconv>
+#include <filesystem>
 #include <string_view>
 #include <type_traits>
 
@@ -26,32 +29,72 @@ T parse(const std::string& option, std::string_view text, T low, T high) {
   throw CLI::ValidationError(option, fmt::format("needs a {} from {} to {}, not \"{}\"", kind, low, high, text));
 }
 
-template <class T>
-CLI::Option* add(CLI::App& app, const std::string& flags, T& value, T low, T high, const std::string& help) {
+template <class T, class Value>
+CLI::Option* add(CLI::App& app, const std::string& flags, Value& value, T low, T high, const std::string& help,
+                 const std::string& if_absent) {
   const std::string option = flags.substr(0, flags.find(','));
   auto* added = app.add_option_function<std::string>(
       flags, [=, &value](const std::string& text) { value = parse(option, text, low, high); }, help);
-  return added->type_name("N")->default_str(fmt::format("{}", value));
+  return added->type_name("N")->default_str(if_absent);
 }
 
 }  // namespace
 
+CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->footer(footer);
+  return *command;
+}
+
+CLI::Option* add_flag(CLI::App& app, const std::string& flags, bool& value, const std::string& help) {
+  return app.add_flag(flags, value, help);
+}
+
+template <class T>
+CLI::Option* add_text(CLI::App& app, const std::string& flags, T& value, const std::string& help,
+                      const TextOption& more) {
+  auto* option = app.add_option(flags, value, help)->type_name(more.type)->required(more.required);
+  if (!more.one_of.empty()) option->check(CLI::IsMember(more.one_of));
+  if (more.show_default) option->capture_default_str();
+  return option;
+}
+template CLI::Option* add_text(CLI::App&, const std::string&, std::string&, const std::string&, const TextOption&);
+template CLI::Option* add_text(CLI::App&, const std::string&, std::filesystem::path&, const std::string&,
+                               const TextOption&);
+template CLI::Option* add_text(CLI::App&, const std::string&, std::optional<std::string>&, const std::string&,
+                               const TextOption&);
+template CLI::Option* add_text(CLI::App&, const std::string&, std::optional<std::filesystem::path>&, const std::string&,
+                               const TextOption&);
+
+void needs(CLI::Option* one, CLI::Option* other) { one->needs(other); }
+void excludes(CLI::Option* one, CLI::Option* other) { one->excludes(other); }
+
 CLI::Option* add_number(CLI::App& app, const std::string& flags, std::uint32_t& value, std::uint32_t low,
                         std::uint32_t high, const std::string& help) {
-  return add(app, flags, value, low, high, help);
+  return add(app, flags, value, low, high, help, fmt::format("{}", value));
 }
 CLI::Option* add_number(CLI::App& app, const std::string& flags, std::uint64_t& value, std::uint64_t low,
                         std::uint64_t high, const std::string& help) {
-  return add(app, flags, value, low, high, help);
+  return add(app, flags, value, low, high, help, fmt::format("{}", value));
 }
 CLI::Option* add_number(CLI::App& app, const std::string& flags, std::int64_t& value, std::int64_t low,
                         std::int64_t high, const std::string& help) {
-  return add(app, flags, value, low, high, help);
+  return add(app, flags, value, low, high, help, fmt::format("{}", value));
 }
 CLI::Option* add_number(CLI::App& app, const std::string& flags, float& value, float low, float high,
                         const std::string& help) {
-  return add(app, flags, value, low, high, help);
+  return add(app, flags, value, low, high, help, fmt::format("{}", value));
 }
+
+template <class T>
+CLI::Option* add_number(CLI::App& app, const std::string& flags, std::optional<T>& value, std::type_identity_t<T> low,
+                        std::type_identity_t<T> high, const std::string& help, const std::string& none) {
+  return add(app, flags, value, low, high, help, none);
+}
+template CLI::Option* add_number(CLI::App&, const std::string&, std::optional<std::uint32_t>&, std::uint32_t,
+                                 std::uint32_t, const std::string&, const std::string&);
+template CLI::Option* add_number(CLI::App&, const std::string&, std::optional<std::uint64_t>&, std::uint64_t,
+                                 std::uint64_t, const std::string&, const std::string&);
 
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help) {

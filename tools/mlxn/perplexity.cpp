@@ -70,15 +70,15 @@ int run_perplexity(Options& options) {
 }  // namespace
 
 Command add_perplexity(CLI::App& app) {
-  auto* command = app.add_subcommand("perplexity", "how well a model predicts a text, by llama.cpp's method");
+  CLI::App& command = add_command(app, "perplexity", "how well a model predicts a text, by llama.cpp's method",
+                                  "Ctrl-C ends with the estimate so far and exit code 130.");
   const auto options = std::make_shared<Options>();
-  options->model.add_to(*command);
-  command->add_option("-f,--file", options->text, "the text; - is stdin")->required()->type_name("FILE");
-  add_number(*command, "-c,--ctx-size", options->chunk, 4, 1u << 20, "tokens of a chunk; its second half is scored");
-  options->device.add_to(*command);
-  command->add_flag("--json", options->json, "print JSON");
-  command->footer("Ctrl-C ends with the estimate so far and exit code 130.");
-  return {command, [options] { return run_perplexity(*options); }};
+  options->model.add_to(command);
+  add_text(command, "-f,--file", options->text, "the text; - is stdin", {.type = "FILE", .required = true});
+  add_number(command, "-c,--ctx-size", options->chunk, 4, 1u << 20, "tokens of a chunk; its second half is scored");
+  options->device.add_to(command);
+  add_flag(command, "--json", options->json, "print JSON");
+  return {&command, [options] { return run_perplexity(*options); }};
 }
 
 }  // namespace mlxn

@@ -134,20 +134,21 @@ int quantize(const Options& options) {
 }  // namespace
 
 Command add_quantize(CLI::App& app) {
-  auto* command = app.add_subcommand("quantize", "write a GGUF model with its weights in another type");
-  const auto options = std::make_shared<Options>();
-  command->add_option("IN", options->in, "GGUF model in f32, f16 or bf16 (of a split one the first part)")->required();
-  command->add_option("OUT", options->out, "GGUF file to write; it appears when it is complete")->required();
-  command->add_option("TYPE", options->type, fmt::format("{}", fmt::join(recipe_names(), ", ")))->required();
-  add_number(*command, "-t,--threads", options->threads, 0, kMaxThreads, "threads; 0: one per logical core");
-  command->add_flag("--allow-requantize", options->allow_requantize, "accept tensors that are quantized already");
-  command->footer(
+  CLI::App& command = add_command(
+      app, "quantize", "write a GGUF model with its weights in another type",
       "Tensors of one dimension, norms and routers keep their type. q4_k_m is llama.cpp's mix: q4_k, with q6_k for "
       "the\n"
       "output (or tied embedding) and for attn_v and ffn_down of about half of the layers. A tensor whose rows are "
       "not\n"
       "a multiple of the type's block becomes q8_0, or f16 where q8_0 does not fit either; a note names it.");
-  return {command, [options] { return quantize(*options); }};
+  const auto options = std::make_shared<Options>();
+  add_text(command, "IN", options->in, "GGUF model in f32, f16 or bf16 (of a split one the first part)",
+           {.required = true});
+  add_text(command, "OUT", options->out, "GGUF file to write; it appears when it is complete", {.required = true});
+  add_text(command, "TYPE", options->type, fmt::format("{}", fmt::join(recipe_names(), ", ")), {.required = true});
+  add_number(command, "-t,--threads", options->threads, 0, kMaxThreads, "threads; 0: one per logical core");
+  add_flag(command, "--allow-requantize", options->allow_requantize, "accept tensors that are quantized already");
+  return {&command, [options] { return quantize(*options); }};
 }
 
 }  // namespace mlxn

@@ -25,19 +25,17 @@ namespace {
 constexpr std::uint32_t kBatch = 512, kGpuBatch = 2048;
 }  // namespace
 
-CLI::Option* ModelChoice::add_to(CLI::App& app) {
-  auto* model =
-      app.add_option("-m,--model", path, "GGUF model (of a split one the first part)")->required()->type_name("FILE");
-  app.add_flag("--no-mmap", read,
-               "read the file into memory, in large pages, instead of mapping it: a slower start and faster tokens");
-  app.add_option("--kv", kv, "type of the KV cache: f32 or f16")
-      ->check(CLI::IsMember({"f32", "f16"}))
-      ->type_name("TYPE")
-      ->capture_default_str();
+CLI::Option* ModelChoice::add_to(CLI::App& app, bool required) {
+  CLI::Option* model = add_text(app, "-m,--model", path, "GGUF model (of a split one the first part)",
+                                {.type = "FILE", .required = required});
+  add_flag(app, "--no-mmap", read,
+           "read the file into memory, in large pages, instead of mapping it: a slower start and faster tokens");
+  add_text(app, "--kv", kv, "type of the KV cache: f32 or f16",
+           {.type = "TYPE", .show_default = true, .one_of = {"f32", "f16"}});
   add_precision(app, options.precision);
   add_number(app, "-b,--batch-size", batch, 1, 65536,
-             fmt::format("prompt tokens that are processed at once; by default {}, on a GPU {}", kBatch, kGpuBatch))
-      ->default_str("");
+             fmt::format("prompt tokens that are processed at once; by default {}, on a GPU {}", kBatch, kGpuBatch),
+             "");
   return model;
 }
 
@@ -50,7 +48,7 @@ Model load_model(const ModelChoice& choice, const GgufFile& file, const MlxDevic
   auto options = choice.options;
   options.kv_dtype = choice.kv == "f16" ? DType::F16 : DType::F32;
   const bool gpu = device.backend() == Backend::Cuda || device.backend() == Backend::Metal;
-  options.prefill_chunk = choice.batch != 0 ? choice.batch : gpu ? kGpuBatch : kBatch;
+  options.prefill_chunk = choice.batch.value_or(gpu ? kGpuBatch : kBatch);
   return must(Model::load(file, device, mlx_native::KernelRegistry(), options));
 }
 

@@ -1,9 +1,9 @@
 // A model loaded for a command, and what running it cost.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "mlx_native/gguf.h"
@@ -20,11 +20,11 @@ struct ModelChoice {
   std::filesystem::path path;
   bool read = false;
   std::string kv = "f32";
-  std::uint32_t batch = 0;  ///< 0: as the device has it
+  std::optional<std::uint32_t> batch;  ///< else as the device has it
   mlx_native::ModelOptions options;
 
-  /// The option -m.
-  CLI::Option* add_to(CLI::App& app);
+  /// Gives the option -m.
+  CLI::Option* add_to(CLI::App& app, bool required = true);
 };
 
 /// Throws Failure where the file cannot be opened.

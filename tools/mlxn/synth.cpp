@@ -140,27 +140,24 @@ int synth(const Options& options) {
 }  // namespace
 
 Command add_synth(CLI::App& app) {
-  auto* command = app.add_subcommand("synth", "write a GGUF model of a public model's shape with random weights");
-  const auto options = std::make_shared<Options>();
-  command->add_option("--arch", options->architecture, "qwen3 or qwen3moe")->required()->type_name("NAME");
-  command->add_option("--preset", options->preset, "qwen3: 0.6b, 1.7b, 8b; qwen3moe: 30b-a3b; both: tiny")
-      ->required()
-      ->type_name("NAME");
-  command->add_option("--type", options->type, fmt::format("{}", fmt::join(recipe_names(), ", ")))
-      ->type_name("TYPE")
-      ->capture_default_str();
-  add_number(*command, "--layers", options->layers, 0, 1024, "only the first N layers; 0: all");
-  add_number(*command, "-s,--seed", options->seed, 0, UINT64_MAX, "seed of the weights");
-  command->add_option("-o,--output", options->out, "GGUF file to write; it appears when it is complete")
-      ->required()
-      ->type_name("FILE");
-  add_number(*command, "-t,--threads", options->threads, 0, kMaxThreads, "threads; 0: one per logical core");
-  command->footer(
+  CLI::App& command = add_command(
+      app, "synth", "write a GGUF model of a public model's shape with random weights",
       "For measuring speed without a download: shapes, types, metadata and size of the vocabulary are those of the\n"
       "model, so that other programs load the file too; what it says is noise. Weights are normally distributed with\n"
       "the variance that keeps activations near one. A million values per type and variance are encoded once, and\n"
       "tensors are filled with runs of 256 of them in random order. The same seed gives the same file.");
-  return {command, [options] { return synth(*options); }};
+  const auto options = std::make_shared<Options>();
+  add_text(command, "--arch", options->architecture, "qwen3 or qwen3moe", {.type = "NAME", .required = true});
+  add_text(command, "--preset", options->preset, "qwen3: 0.6b, 1.7b, 8b; qwen3moe: 30b-a3b; both: tiny",
+           {.type = "NAME", .required = true});
+  add_text(command, "--type", options->type, fmt::format("{}", fmt::join(recipe_names(), ", ")),
+           {.type = "TYPE", .show_default = true});
+  add_number(command, "--layers", options->layers, 0, 1024, "only the first N layers; 0: all");
+  add_number(command, "-s,--seed", options->seed, 0, UINT64_MAX, "seed of the weights");
+  add_text(command, "-o,--output", options->out, "GGUF file to write; it appears when it is complete",
+           {.type = "FILE", .required = true});
+  add_number(command, "-t,--threads", options->threads, 0, kMaxThreads, "threads; 0: one per logical core");
+  return {&command, [options] { return synth(*options); }};
 }
 
 }  // namespace mlxn
