@@ -19,14 +19,25 @@ struct Ahead {
   }
   K_FN Ahead none() const { return part(0, 0); }
 
-  /// In step `step` of `steps`.
-  K_FN void ask(int step, int steps) const {
-    constexpr int kLine = 64, kIntoL2 = 2;
-    for (int row = step * rows / steps; row < (step + 1) * rows / steps; ++row) {
-      const uint8_t* const from = at + row * stride;
-      for (int i = 0; i < bytes; i += kLine) __builtin_prefetch(from + i, 0, kIntoL2);
-      __builtin_prefetch(from + bytes - 1, 0, kIntoL2);
+  /// Asked for step by step, an equal part in each.
+  struct Steps {
+    const uint8_t* at;
+    uint64_t stride;
+    int bytes;
+    uint32_t rate, done;  // rows of a step and rows so far, times 2^16
+
+    K_FN void next() {
+      constexpr int kLine = 64, kIntoL2 = 2;
+      const uint32_t before = done >> 16;
+      done += rate;
+      for (uint32_t left = (done >> 16) - before; left > 0; --left, at += stride) {
+        for (int i = 0; i < bytes; i += kLine) __builtin_prefetch(at + i, 0, kIntoL2);
+        __builtin_prefetch(at + bytes - 1, 0, kIntoL2);
+      }
     }
+  };
+  K_FN Steps in(int steps) const {
+    return {at, stride, bytes, ((uint32_t(rows) << 16) + uint32_t(steps) - 1) / uint32_t(steps), 0};
   }
 };
 

@@ -43,6 +43,7 @@ struct AmxPanel {
     constexpr int kUnits = Format::kValues / Tile::kUnit, kRunsOfUnit = Tile::kUnit / 16;
     auto* to = reinterpret_cast<typename Tile::Weights*>(panel) + v * (length / Tile::kUnit);
     const int blocks = length / Format::kValues;
+    Ahead::Steps asking = ahead.in(blocks * kRuns);
     for (int b = 0; b < blocks; ++b, to += kUnits) {
       const auto& block = blocks_of<Format>(rows)[b];
       const ColumnReader reader{stride};
@@ -65,7 +66,7 @@ struct AmxPanel {
       }
       MLXN_UNROLL
       for (int run = 0; run < kRuns; ++run) {
-        ahead.ask(b * kRuns + run, blocks * kRuns);
+        asking.next();
         const Words codes = Format::codes(reader, block, run);
         auto& unit = to[run / kRunsOfUnit];
         MLXN_UNROLL

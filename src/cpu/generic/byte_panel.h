@@ -32,17 +32,19 @@ struct BytePanel {
   }
   static K_FN X part(const uint8_t* row, uint64_t k) { return reinterpret_cast<X>(row) + k / Format::kGroup; }
 
-  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v,
+  static void decode(const uint8_t* __restrict rows, uint64_t row_stride, int length, uint8_t* __restrict panel, int v,
                      const Ahead& ahead) {
     constexpr int kGroups = Format::kValues / Format::kGroup, kWords = Format::kGroup / 4;
     constexpr int kRuns = Format::kValues / 16;
     auto* to = reinterpret_cast<typename Tile::Weights*>(panel);
     const int blocks = length / Format::kValues;
+    Ahead::Steps asking = ahead.in(blocks * kRuns);
     for (int b = 0; b < blocks; ++b, to += kGroups) {
       const auto& block = blocks_of<Format>(rows)[b];
+      const uint64_t stride = opaque(row_stride);  // else the places of all rows are kept, in too few registers
       MLXN_UNROLL
       for (int run = 0; run < kRuns; ++run) {
-        ahead.ask(b * kRuns + run, blocks * kRuns);
+        asking.next();
         Words codes = Format::codes(ColumnReader{stride}, block, run);
         if constexpr (kChain == kSignedCodes) codes = codes ^ 0x80808080u;
         MLXN_UNROLL

@@ -22,9 +22,10 @@ K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const
     x[m] = rows[m];
     for (int v = 0; v < kVectors; ++v) y[m][v] = total[m][v] = Vec{};
   }
+  Ahead::Steps asking = ahead.in(groups);
   for (int g = 0; g < groups; ++g) {
     const auto& w = weights[g];
-    ahead.ask(g, groups);
+    asking.next();
     UIntVec sum[M][kVectors] = {};
     MLXN_UNROLL
     for (int p = 0; p < Planes; ++p) {

@@ -29,14 +29,16 @@ struct FloatPanel {
     auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
     if constexpr (Format::kPlain) {
       constexpr int kOfLine = 64 / sizeof(Block);
+      Ahead::Steps asking = ahead.in((length + kOfLine - 1) / kOfLine);
       for (int i = 0; i < length; i += kOfLine) {
-        ahead.ask(i / kOfLine, (length + kOfLine - 1) / kOfLine);
+        asking.next();
         decode_plain(from + i, stride, length - i < kOfLine ? length - i : kOfLine, to + i, v);
       }
     } else {
       const int blocks = length / Format::kValues;
+      Ahead::Steps asking = ahead.in(blocks);
       for (int b = 0; b < blocks; ++b) {
-        ahead.ask(b, blocks);
+        asking.next();
         decode_block(from[b], stride, to + b * Format::kValues, v);
       }
     }

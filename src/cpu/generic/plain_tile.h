@@ -57,7 +57,7 @@ struct PlainTile {
     for (; i + kStep <= k; i += kStep) {
       // The next weight rows, while the first rows of x are multiplied.
       if (row == 0)
-        Ahead{reinterpret_cast<const uint8_t*>(w[0] + i) + kColumns * row_bytes, row_bytes, kColumns, 1}.ask(0, 1);
+        Ahead{reinterpret_cast<const uint8_t*>(w[0] + i) + kColumns * row_bytes, row_bytes, kColumns, 1}.in(1).next();
       MLXN_UNROLL
       for (int at = 0; at < kStep; at += kLanes) {
         Vec of_x[M];

@@ -83,14 +83,17 @@ K_FN UIntVec dot4(UIntVec sum, UIntVec codes, UIntVec x) {
 }
 /// Lane i of out[j]: bytes 4 j to 4 j + 3 at p + i * stride.
 K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
+  const uint8_t *const p4 = p + 4 * stride, *const p8 = p + 8 * stride, *const p12 = p8 + 4 * stride;
   __m512i four[4];  // rows r, r + 4, r + 8, r + 12
   MLXN_UNROLL
   for (int r = 0; r < 4; ++r) {
-    const auto row = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + (r + i) * stride)); };
-    __m512i v = _mm512_castsi128_si512(row(0));
-    v = _mm512_inserti32x4(v, row(4), 1);
-    v = _mm512_inserti32x4(v, row(8), 2);
-    four[r] = _mm512_inserti32x4(v, row(12), 3);
+    const auto row = [&](const uint8_t* from) {
+      return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + r * stride));
+    };
+    __m512i v = _mm512_castsi128_si512(row(p));
+    v = _mm512_inserti32x4(v, row(p4), 1);
+    v = _mm512_inserti32x4(v, row(p8), 2);
+    four[r] = _mm512_inserti32x4(v, row(p12), 3);
   }
   const __m512i low01 = _mm512_unpacklo_epi32(four[0], four[1]), high01 = _mm512_unpackhi_epi32(four[0], four[1]);
   const __m512i low23 = _mm512_unpacklo_epi32(four[2], four[3]), high23 = _mm512_unpackhi_epi32(four[2], four[3]);
@@ -98,6 +101,29 @@ K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
   out[1] = reinterpret_cast<UIntVec>(_mm512_unpackhi_epi64(low01, low23));
   out[2] = reinterpret_cast<UIntVec>(_mm512_unpacklo_epi64(high01, high23));
   out[3] = reinterpret_cast<UIntVec>(_mm512_unpackhi_epi64(high01, high23));
+}
+/// Lane i: the halfword at p + i * stride bytes.
+#define MLXN_HAS_HALFWORD_COLUMNS 1
+K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {
+  const auto eight = [&](const uint8_t* first) {
+    const uint8_t* const fifth = first + 4 * stride;
+    const auto word = [&](const uint8_t* from, int i) {
+      uint16_t bits;
+      __builtin_memcpy(&bits, from + i * stride, sizeof bits);
+      return bits;
+    };
+    __m128i v = _mm_cvtsi32_si128(word(first, 0));
+    v = _mm_insert_epi16(v, word(first, 1), 1);
+    v = _mm_insert_epi16(v, word(first, 2), 2);
+    v = _mm_insert_epi16(v, word(first, 3), 3);
+    v = _mm_insert_epi16(v, word(fifth, 0), 4);
+    v = _mm_insert_epi16(v, word(fifth, 1), 5);
+    v = _mm_insert_epi16(v, word(fifth, 2), 6);
+    return _mm_insert_epi16(v, word(fifth, 3), 7);
+  };
+  const uint8_t* const at = reinterpret_cast<const uint8_t*>(p);
+  const __m256i all = _mm256_inserti128_si256(_mm256_castsi128_si256(eight(at)), eight(at + 8 * stride), 1);
+  return reinterpret_cast<UIntVec>(_mm512_cvtepu16_epi32(all));
 }
 /// 16 bytes each at p, p + stride, p + 2 stride and p + 3 stride.
 K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride) {

@@ -21,6 +21,12 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 using WideVec = uint64_t __attribute__((vector_size(8 * kLanes)));
 
+/// A number of which the compiler knows nothing, so that what is made of it cannot move out of a loop.
+K_FN uint64_t opaque(uint64_t value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 K_FN Vec splat(float value) { return value - Vec{}; }
 K_FN IntVec splat_int(int32_t value) { return value - IntVec{}; }
 K_FN Vec bits_as_float(IntVec bits) { return reinterpret_cast<Vec>(bits); }
@@ -130,6 +136,7 @@ K_FN Vec load_plain(const typename Format::Block* p) {
     return Format::value(load(p));
 }
 
+#if !MLXN_HAS_HALFWORD_COLUMNS
 /// Lane i: the halfword at p + i * stride bytes.
 K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {
   alignas(sizeof(UIntVec)) uint32_t lanes[kLanes];
@@ -142,6 +149,7 @@ K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {
   __builtin_memcpy(&v, lanes, sizeof v);
   return v;
 }
+#endif
 
 K_FN Quad load_quad(const float* p) {
   Quad v;
