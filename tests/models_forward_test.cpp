@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models_support.h"
+#include "support/lane.h"
 #include "support/numbers.h"
 #include "support/reference_model.h"
 
@@ -45,6 +46,7 @@ TEST_P(EmbeddedForward, LogitsAndGreedyIdsOfTheReference) {
     Ids all = prompt;
     all.insert(all.end(), result.tokens.begin(), result.tokens.end());
     EXPECT_EQ(all, greedy);
+    if (test::kSlow) break;
   }
 }
 
@@ -53,9 +55,10 @@ TEST_P(EmbeddedForward, PrefillInChunksOfAnySizeAgrees) {
   const auto prompt = reference(GetParam()).back()["ids"].get<Ids>();
   Model whole = load(file, {.context = 128});
   const auto expected = values(whole.forward(prompt));
-  for (const std::uint32_t chunk : {1u, 7u, 33u}) {
+  for (const std::uint32_t chunk : {7u, 1u, 33u}) {
     Model model = load(file, {.context = 128, .prefill_chunk = chunk});
     EXPECT_LE(relative_error(values(model.forward(prompt)), expected), 1e-4) << chunk;
+    if (test::kSlow) break;
   }
   whole.reset();
   std::vector<float> last;

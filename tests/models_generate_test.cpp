@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "models_support.h"
+#include "support/lane.h"
 #include "support/synthetic_model.h"
 
 namespace mlx_native {
@@ -157,7 +158,7 @@ TEST(ModelsPerplexity, EmbeddedModelsKnowTheirTexts) {
     const GgufFile file = test::embedded_model(name);
     const auto tokenizer = must(Tokenizer::load(file));
     std::string text;
-    for (int i = 0; i < 8; ++i)
+    for (int i = 0; i < (test::kSlow ? 4 : 8); ++i)
       text +=
           "The SELECT statement is used to query the database. The result of a SELECT is zero or more rows of data "
           "where each row has a fixed number of columns. In Python, a list is a sequence of objects.\n";

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "formats/codec.h"
+#include "support/lane.h"
 
 namespace mlx_native {
 namespace {
@@ -125,7 +126,7 @@ TEST_P(Decode, EveryByteTakesEveryValue) {
 TEST_P(Decode, EveryHalfTakesEveryValue) {
   for (const int at : GetParam().halfs) {
     Bytes block = random_block();
-    for (int bits = 0; bits < 65536; ++bits) {
+    for (int bits = 0; bits < 65536; bits += test::kSlow ? 53 : 1) {
       block[std::size_t(at)] = std::uint8_t(bits);
       block[std::size_t(at) + 1] = std::uint8_t(bits >> 8);
       expect_same(block, "f16 " + std::to_string(bits) + " at " + std::to_string(at));

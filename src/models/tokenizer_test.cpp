@@ -8,6 +8,7 @@
 #include "models/byte_alphabet.h"
 #include "models/pre_tokenizer.h"
 #include "models/unicode.h"
+#include "support/lane.h"
 
 namespace mlx_native {
 namespace {
@@ -176,7 +177,7 @@ TEST(Tokenizer, OneHugeWordTakesNoTime) {
   auto vocabulary = small_vocabulary("llama-bpe", merges);
   add_token(vocabulary, std::string(250, 'a') + "<end>", TokenKind::Control);
   const auto tokenizer = Tokenizer::create(vocabulary).value();
-  constexpr std::size_t kLength = 1 << 20;
+  constexpr std::size_t kLength = test::kSlow ? 1 << 17 : 1 << 20;
   EXPECT_EQ(tokenizer.encode(std::string(kLength, 'a')).value(),
             Ids(kLength / 1024, *tokenizer.find(std::string(1024, 'a'))));
   for (const std::string_view piece : {"ab", "aab", " ", "\n ", "'", "'s", "1", ".", "\xf0\x9f", "\xc3\xa9", "a1 "}) {

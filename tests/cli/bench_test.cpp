@@ -5,6 +5,7 @@
 
 #include "cli/process.h"
 #include "mlx_native/ggml_type.h"
+#include "support/lane.h"
 
 namespace mlx_native::test {
 namespace {
@@ -67,6 +68,7 @@ TEST(CliBench, PrecisionBoundsTheError) {
         EXPECT_EQ(row.at("precision"), precision);
       }
     }
+    if (kSlow && precision != std::string_view("int8")) continue;
     const auto model = mlxn({"bench", "-m", dense_model(), "-p", "8", "-n", "2", "-r", "1", "--precision", precision});
     EXPECT_EQ(model.code, 0) << model.err;
   }
@@ -87,6 +89,7 @@ TEST(CliBench, MatmulIdAndTable) {
 
 TEST(CliBench, ProfileOfEveryCommand) {
   for (const auto& path : {dense_model(), moe_model()}) {
+    if (kSlow && path == moe_model()) break;
     const Arguments arguments = {"bench", "-m", path, "--profile", "-p", "20", "-n", "3", "-r", "1", "-t", "2"};
     const auto table = mlxn(arguments);
     EXPECT_EQ(table.code, 0) << table.err;

@@ -108,7 +108,13 @@ class Gguf {
     for (const auto& e : entries) bytes.add(e);
     for (const auto& t : tensors) bytes.add(t);
     if (!tensors.empty()) bytes.fill((alignment - bytes.data.size() % alignment) % alignment);
-    for (std::uint64_t i = 0; i < data_bytes; ++i) bytes.u8(static_cast<std::uint8_t>(i * 37 + 11));
+    Bytes period;
+    for (int i = 0; i < 256; ++i) period.u8(static_cast<std::uint8_t>(i * 37 + 11));
+    bytes.data.reserve(bytes.data.size() + data_bytes);
+    for (std::uint64_t left = data_bytes; left > 0; left -= period.data.size()) {
+      if (left < period.data.size()) period.data.resize(left);
+      bytes.add(period);
+    }
     return bytes.data;
   }
 };

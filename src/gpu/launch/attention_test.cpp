@@ -10,6 +10,7 @@
 
 #include "core/f16.h"
 #include "support/backends.h"
+#include "support/lane.h"
 #include "support/numbers.h"
 #include "support/random.h"
 
@@ -116,7 +117,9 @@ TEST_P(GpuAttention, SplitsOfTheKeys) {
 
 TEST_P(GpuAttention, TilesOfManyTokens) {
   for (const bool f16 : {false, true}) {
-    for (const std::uint32_t dim : {64u, 80u, 96u, 112u, 128u}) expect_attended({70, 4, 2, dim, 150, 17}, f16);
+    for (const std::uint32_t dim : {64u, 80u, 96u, 112u, 128u})
+      expect_attended({70, test::kSlow ? 2u : 4u, 2, dim, 150, 17}, f16);
+    if (test::kSlow && f16) break;
     expect_attended({130, 1, 1, 64, 200, 70, 33}, f16);           // a window
     expect_attended({64, 4, 2, 128, 100, 30, 0, 5}, f16);         // a softcap
     expect_attended({64, 4, 2, 64, 100, 36, 0, 0, false}, f16);   // every token sees all
