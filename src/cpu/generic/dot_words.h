@@ -49,7 +49,7 @@ struct WordDot {
   };
   static constexpr bool kPrepares = true;
   static constexpr uint64_t kPiece = kStep;
-  static constexpr uint64_t row_bytes(uint64_t k) { return (k + kStep - 1) / kStep * sizeof(Step); }
+  static constexpr uint64_t row_bytes(uint64_t k) { return steps_of(k) * sizeof(Step); }
   template <int M>
   static K_FN void set(X<M>& to, int m, const float*, uint64_t, const uint8_t* prepared) {
     to.steps[m] = reinterpret_cast<const Step*>(prepared);
@@ -69,18 +69,33 @@ struct WordDot {
     }
   }
 
+  /// Of M rows of x, each in two chains, so that one does not wait for the other.
+  template <int M>
+  using Sums = Vec[M][2];
+  static K_FN float total(const Vec (&sums)[2]) { return sum(sums[0] + sums[1]); }
+
   /// Not inlined: its constants and sums fill the registers.
   template <int M>
   static __attribute__((noinline)) void dot(const Block* row, const X<M>& x, uint64_t k, float (&out)[M]) {
-    Vec total[M][2] = {};  // two chains, so that one does not wait for the other
-    const uint64_t blocks = k / Format::kValues, steps = blocks / kBlocks;
-    for (uint64_t s = 0; s < steps; ++s) {
-      prefetch_ahead<kBlocks>(row[s * kBlocks]);
-      add(row + s * kBlocks, kBlocks, x, s, total);
-    }
-    if (const int left = int(blocks % kBlocks)) add(row + steps * kBlocks, left, x, steps, total);
+    Sums<M> sums = {};
+    add_steps(row, x, k, 0, steps_of(k), kPrefetchDistance, sums);
     MLXN_UNROLL
-    for (int m = 0; m < M; ++m) out[m] = sum(total[m][0] + total[m][1]);
+    for (int m = 0; m < M; ++m) out[m] = total(sums[m]);
+  }
+
+  static constexpr std::size_t kStepBytes = sizeof(Step);
+  static constexpr uint64_t steps_of(uint64_t k) { return (k + kStep - 1) / kStep; }
+  /// Where step i of a row begins, in bytes.
+  static constexpr uint64_t place_of(uint64_t i) { return i * kBlocks * sizeof(Block); }
+
+  /// Steps [first, end) of a dot product, whose sums are added to `sums`; asks for weights `ahead` bytes behind them.
+  template <int M>
+  static __attribute__((noinline)) void add_part(const Block* row, const X<M>& x, uint64_t k, uint64_t first,
+                                                 uint64_t end, int64_t ahead, Sums<M>& sums) {
+    Sums<M> own;
+    __builtin_memcpy(own, sums, sizeof own);
+    add_steps(row, x, k, first, end, ahead, own);
+    __builtin_memcpy(sums, own, sizeof own);
   }
 
  private:
@@ -118,6 +133,17 @@ struct WordDot {
         }
       }
     }
+  }
+
+  template <int M>
+  static K_FN void add_steps(const Block* row, const X<M>& x, uint64_t k, uint64_t first, uint64_t end, int64_t ahead,
+                             Vec (&total)[M][2]) {
+    const uint64_t blocks = k / Format::kValues, whole = blocks / kBlocks;
+    for (uint64_t s = first; s < (end < whole ? end : whole); ++s) {
+      prefetch_ahead<kBlocks>(row[s * kBlocks], ahead);
+      add(row + s * kBlocks, kBlocks, x, s, total);
+    }
+    if (end > whole) add(row + whole * kBlocks, int(blocks % kBlocks), x, whole, total);
   }
 
   /// Adds the products of `count` blocks with each row of x.

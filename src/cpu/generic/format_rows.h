@@ -50,7 +50,11 @@ template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
   add_format_row<Format>(
       sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
-      variant, [](const void* args) { return static_cast<const MatmulArgs*>(args)->m <= Dot::kRowsAtOnce; },
+      variant,
+      [](const void* args) {
+        const auto& a = *static_cast<const MatmulArgs*>(args);
+        return a.m <= Dot::kRowsAtOnce / 2 || (a.m <= Dot::kRowsAtOnce && fits_l1<Dot>(a.m, a.k));
+      },
       Dot::kAccuracy);
   add_format_row<Format>(
       sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,

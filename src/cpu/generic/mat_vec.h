@@ -27,12 +27,22 @@ using DotOf = typename ChooseDot<Format>::Type;
 /// instead of 29).
 struct PagesAhead {
   static constexpr uint64_t kStride = 4096 + 64, kDistance = 16 * kStride;
-  const uint8_t *next, *end;
+  const uint8_t* next = nullptr;
 
-  K_FN void of(const uint8_t* at) {
+  /// Of weights that are read from `at` on, and go on as far as `end`.
+  K_FN void of(const uint8_t* at, const uint8_t* end) {
+    if (next < at || next > at + kDistance + kStride) next = at;  // this is not where the last call ended
     for (; next < end && next < at + kDistance; next += kStride) __builtin_prefetch(next);
   }
 };
+
+/// Whether so many rows of x, as they are prepared, leave enough of L1 for weights.
+template <class Dot>
+K_FN bool fits_l1(uint64_t rows, uint64_t k) {
+  return rows * Prepared<Dot>::stride(k) <= 32 << 10;
+}
+/// Weight rows that share a part of x where it does not.
+inline constexpr uint64_t kRowsInParts = 64;
 
 /// A product whose rows of x and y are chosen by `rows`.
 template <class Format, class Dot>
@@ -42,41 +52,95 @@ struct MatVecJob {
   uint32_t k;
   Prepared<Dot> prepared;
   RowMap rows;
-
-  /// With more rows of x memory waits for arithmetic.
-  static constexpr uint64_t kRowsBehindPages = Dot::kRowsAtOnce >= 4 ? 2 : 1;
+  PagesAhead* pages;
 
   template <int M>
-  K_FN void run(uint64_t first, uint64_t column) const {
+  K_FN typename Dot::template X<M> x_of(uint64_t first) const {
     typename Dot::template X<M> x;
     for (int m = 0; m < M; ++m)
       Dot::set(x, m, rows.x(first + m), k, prepared.memory + rows.x_row(first + m) * prepared.stride(k));
-    float out[M];
-    Dot::template dot<M>(blocks_of<Format>(weight + column * row_bytes), x, k, out);
-    for (int m = 0; m < M; ++m) rows.y(first + m)[column] = out[m];
+    return x;
+  }
+  K_FN const typename Format::Block* weights(uint64_t column) const {
+    return blocks_of<Format>(weight + column * row_bytes);
   }
 
-  /// One weight row after the other, the way they lie in memory.
+  /// body<M>(first) for rows of x from `row` to `end`, as many at once as can be.
+  template <class Body>
+  static K_FN void in_tiles(uint64_t row, uint64_t end, const Body& body) {
+    if constexpr (Dot::kRowsAtOnce >= 4)
+      for (; row + 4 <= end; row += 4) body.template operator()<4>(row);
+    if constexpr (Dot::kRowsAtOnce >= 2)
+      for (; row + 2 <= end; row += 2) body.template operator()<2>(row);
+    for (; row < end; ++row) body.template operator()<1>(row);
+  }
+
   void run(Range columns) const {
-    PagesAhead pages{weight + columns.begin * row_bytes, weight + rows.n * row_bytes};
+    if constexpr (requires { Dot::kStepBytes; })
+      if (!fits_l1<Dot>(rows_at_once(), k)) return run_in_parts(columns);
     for (uint64_t column = columns.begin; column < columns.end; ++column) {
-      if (rows.count <= kRowsBehindPages) pages.of(weight + column * row_bytes);
-      uint64_t row = 0;
-      if constexpr (Dot::kRowsAtOnce >= 4)
-        for (; row + 4 <= rows.count; row += 4) run<4>(row, column);
-      if constexpr (Dot::kRowsAtOnce >= 2)
-        for (; row + 2 <= rows.count; row += 2) run<2>(row, column);
-      for (; row < rows.count; ++row) run<1>(row, column);
+      touch(column);
+      in_tiles(0, rows.count, [&]<int M>(uint64_t first) {
+        float out[M];
+        Dot::template dot<M>(weights(column), x_of<M>(first), k, out);
+        for (int m = 0; m < M; ++m) rows.y(first + m)[column] = out[m];
+      });
+    }
+  }
+
+ private:
+  K_FN uint64_t rows_at_once() const { return rows.count < Dot::kRowsAtOnce ? rows.count : Dot::kRowsAtOnce; }
+  K_FN void touch(uint64_t column) const {
+    // With more rows of x memory waits for arithmetic.
+    constexpr uint64_t kMostRows = Dot::kRowsAtOnce >= 4 ? 2 : 1;
+    if (rows.count <= kMostRows) pages->of(weight + column * row_bytes, weight + rows.n * row_bytes);
+  }
+
+  /// Some weight rows with a part of k of some rows of x, then with the next part, so that x stays in L1.
+  void run_in_parts(Range columns) const {
+    constexpr uint64_t kGroup = kRowsInParts, kPartBytes = 24 << 10;
+    using Sums = typename Dot::template Sums<Dot::kRowsAtOnce>;
+    const uint64_t steps = Dot::steps_of(k);
+    const uint64_t parts = (rows_at_once() * steps * Dot::kStepBytes + kPartBytes - 1) / kPartBytes;
+    const uint64_t of_part = (steps + parts - 1) / parts, bytes = Dot::place_of(of_part);
+    // The weights that come after so many parts of rows are asked for.
+    const int64_t later = (kPrefetchDistance + bytes - 1) / bytes, stride = row_bytes;
+    for (uint64_t group = columns.begin; group < columns.end; group += kGroup) {
+      const uint64_t end = group + kGroup < columns.end ? group + kGroup : columns.end;
+      for (uint64_t row = 0; row < rows.count; row += Dot::kRowsAtOnce) {
+        const uint64_t row_end = row + Dot::kRowsAtOnce < rows.count ? row + Dot::kRowsAtOnce : rows.count;
+        Sums sums[kGroup];
+        __builtin_memset(sums, 0, (end - group) * sizeof(Sums));
+        for (uint64_t step = 0; step < steps; step += of_part) {
+          const uint64_t step_end = step + of_part < steps ? step + of_part : steps;
+          const int64_t behind_last =
+              step_end < steps ? int64_t(bytes) - int64_t(end - group) * stride : -int64_t(Dot::place_of(step));
+          for (uint64_t column = group; column < end; ++column) {
+            if (row == 0 && step == 0) touch(column);
+            const int64_t ahead = later * stride + (column + later < end ? 0 : behind_last);
+            in_tiles(row, row_end, [&]<int M>(uint64_t first) {
+              auto& to = reinterpret_cast<typename Dot::template Sums<M>&>(sums[column - group][first - row]);
+              Dot::template add_part<M>(weights(column), x_of<M>(first), k, step, step_end, ahead, to);
+            });
+          }
+        }
+        for (uint64_t i = row; i < row_end; ++i)
+          for (uint64_t column = group; column < end; ++column)
+            rows.y(i)[column] = Dot::total(sums[column - group][i - row]);
+      }
     }
   }
 };
 
 /// Weight rows that a worker takes at a time: few enough to even out the workers, enough bytes that one who helps
-/// another reads a stream.
-inline uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, const Team& team) {
+/// another reads a stream, and enough to share parts of x.
+template <class Dot>
+uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, uint64_t m, uint64_t k, const Team& team) {
   constexpr uint64_t kStream = 64 << 10;
-  const uint64_t stream = kStream / row_bytes, even = n / (16 * team.count());
-  const uint64_t rows = stream < even ? stream : even;
+  uint64_t rows = kStream / row_bytes;
+  if (!fits_l1<Dot>(m, k) && rows < kRowsInParts) rows = kRowsInParts;
+  const uint64_t even = n / (16 * team.count());
+  if (rows > even) rows = even;
   return rows ? rows : 1;
 }
 
@@ -102,8 +166,9 @@ void mat_vec(const MatmulArgs& a, Team& team) {
     if constexpr (Dot::kPrepares) team.barrier();
   }
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
-  const MatVecJob<Format, Dot> job{a.weight, a.row_bytes, a.k, prepared, rows};
-  team.share(a.n, rows_of_piece(a.n, a.row_bytes, team), [&](Range columns) { job.run(columns); });
+  PagesAhead pages;
+  const MatVecJob<Format, Dot> job{a.weight, a.row_bytes, a.k, prepared, rows, &pages};
+  team.share(a.n, rows_of_piece<Dot>(a.n, a.row_bytes, a.m, a.k, team), [&](Range columns) { job.run(columns); });
 }
 
 template <class Dot>
@@ -118,9 +183,10 @@ std::size_t mat_vec_id_scratch(const MatmulIdArgs& a) {
 
 template <class Format, class Dot>
 void mat_vec_id(const MatmulIdArgs& a, Team& team) {
-  routed_product<Dot>(a, team, rows_of_piece(a.n, a.row_bytes, team), is_small_routed<Dot>(a),
+  PagesAhead pages;
+  routed_product<Dot>(a, team, rows_of_piece<Dot>(a.n, a.row_bytes, 1, a.k, team), is_small_routed<Dot>(a),
                       [&](const uint8_t* weight, const Prepared<Dot>& x, const RowMap& rows) {
-                        return MatVecJob<Format, Dot>{weight, a.row_bytes, a.k, x, rows};
+                        return MatVecJob<Format, Dot>{weight, a.row_bytes, a.k, x, rows, &pages};
                       });
 }
 
