@@ -15,7 +15,8 @@ demo: configure
 	done
 
 test: build
-	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
+	@ctest --test-dir $(BUILD) --output-on-failure -R '^(Examples|IsaSymbols)[.]'
+	@scripts/run_tests.py --jobs $(JOBS) $(BUILD)/bin/mlxn_tests
 
 build: configure
 	@cmake --build $(BUILD) -j $(JOBS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs a GoogleTest program as a few processes of many tests each: for builds where a start costs more than a test does
-(sanitizers, an emulated processor).
+"""Runs a GoogleTest program as a few processes of many tests each: starting one costs more than most tests do, most of
+all under sanitizers and on an emulated processor.
 
   scripts/run_tests.py [--jobs N] [--timeout SECONDS] [--filter F] COMMAND...
 
