@@ -2,12 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
 #include <string>
 #include <vector>
 
 #include "files/safetensors_state.h"
-#include "hostile/memory_limit.h"
+#include "hostile/expect_cases.h"
 #include "hostile/safetensors_cases.h"
 #include "hostile/touch.h"
 
@@ -16,28 +15,9 @@ namespace {
 
 using detail::SafetensorsAccess;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 TEST(HostileSafetensors, EveryCaseEndsAsItMust) {
-  std::set<std::string> names;
-  std::size_t malformed = 0;
-  for (const auto& [name, bytes, kind, text] : safetensors_cases()) {
-    SCOPED_TRACE(name);
-    EXPECT_TRUE(names.insert(name).second) << "two cases of that name";
-    const MemoryLimit limit(bytes.size() + (std::size_t{16} << 20));
-    const auto file = SafetensorsAccess::from_memory(bytes);
-    ASSERT_EQ(!file.has_value(), kind.has_value()) << (file ? "it opened" : file.error().message);
-    if (file) {
-      EXPECT_GE(touch(*file), 0);
-      continue;
-    }
-    ++malformed;
-    EXPECT_EQ(file.error().kind, *kind) << file.error().message;
-    EXPECT_THAT(file.error().message, HasSubstr(text));
-    EXPECT_LT(file.error().message.size(), 2000u);
-    for (const char c : file.error().message) EXPECT_TRUE(c >= 0x20 && c < 0x7f) << "control characters in a message";
-  }
-  EXPECT_GE(malformed, 40u);
+  expect_cases(safetensors_cases(), SafetensorsAccess::from_memory, 2000, 40);
 }
 
 TEST(HostileSafetensors, EveryTruncationAndChangedByteIsAnErrorOrAFile) {
