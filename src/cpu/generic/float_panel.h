@@ -16,7 +16,7 @@ struct FloatPanel {
   static constexpr int kTileRows = FloatTile::kTileRows;
   static constexpr int kLeastRows = 4;  // below it another way is faster
   static constexpr int kLength = 256;
-  static constexpr bool kMultiplyAsks = false;
+  static constexpr bool kMultiplyAsks = true;  // for what is `ahead`
   static constexpr std::size_t kBytes = kLength * sizeof(FloatTile::Weights);
 
   using X = const float*;
@@ -44,8 +44,8 @@ struct FloatPanel {
     }
   }
 
-  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors], const Ahead&) {
-    FloatTile::multiply(m, reinterpret_cast<const FloatTile::Weights*>(panel), length, x, y);
+  static void multiply(int m, const uint8_t* panel, int length, const X* x, Vec (*y)[kVectors], const Ahead& ahead) {
+    FloatTile::multiply(m, reinterpret_cast<const FloatTile::Weights*>(panel), length, x, y, ahead);
   }
 
  private:

@@ -4,18 +4,24 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 namespace {
 
+constexpr int kStep = 16;  // values between two times that weights are asked for
+
 template <int M>
 K_FN void multiply_rows(const FloatTile::Weights* weights, int length, const float* const* rows,
-                        Vec (*y)[FloatTile::kVectors]) {
+                        Vec (*y)[FloatTile::kVectors], const Ahead& ahead) {
   const float* x[M];
   Vec total[M][FloatTile::kVectors] = {};
   MLXN_UNROLL
   for (int m = 0; m < M; ++m) x[m] = rows[m];
-  for (int i = 0; i < length; ++i) {
-    MLXN_UNROLL
-    for (int m = 0; m < M; ++m) {
-      const Vec xv = splat(x[m][i]);
-      for (int v = 0; v < FloatTile::kVectors; ++v) total[m][v] = fma(xv, weights[i].value[v], total[m][v]);
+  for (int start = 0; start < length; start += kStep) {
+    ahead.ask(start / kStep, (length + kStep - 1) / kStep);
+    const int end = start + kStep < length ? start + kStep : length;
+    for (int i = start; i < end; ++i) {
+      MLXN_UNROLL
+      for (int m = 0; m < M; ++m) {
+        const Vec xv = splat(x[m][i]);
+        for (int v = 0; v < FloatTile::kVectors; ++v) total[m][v] = fma(xv, weights[i].value[v], total[m][v]);
+      }
     }
   }
   MLXN_UNROLL
@@ -25,15 +31,16 @@ K_FN void multiply_rows(const FloatTile::Weights* weights, int length, const flo
 
 template <int M>
 K_FN void choose(int m, const FloatTile::Weights* weights, int length, const float* const* x,
-                 Vec (*y)[FloatTile::kVectors]) {
-  if (m == M) return multiply_rows<M>(weights, length, x, y);
-  if constexpr (M > 1) choose<M - 1>(m, weights, length, x, y);
+                 Vec (*y)[FloatTile::kVectors], const Ahead& ahead) {
+  if (m == M) return multiply_rows<M>(weights, length, x, y, ahead);
+  if constexpr (M > 1) choose<M - 1>(m, weights, length, x, y, ahead);
 }
 
 }  // namespace
 
-void FloatTile::multiply(int m, const Weights* weights, int length, const float* const* x, Vec (*y)[kVectors]) {
-  choose<kTileRows>(m, weights, length, x, y);
+void FloatTile::multiply(int m, const Weights* weights, int length, const float* const* x, Vec (*y)[kVectors],
+                         const Ahead& ahead) {
+  choose<kTileRows>(m, weights, length, x, y, ahead);
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -1,6 +1,7 @@
 // Products in floats of a tile of weights with rows of x.
 #pragma once
 
+#include "cpu/generic/ahead.h"
 #include "cpu/simd/simd.h"
 #include "mlx_native/ops/precision.h"
 
@@ -16,7 +17,8 @@ struct FloatTile {
   };
 
   /// y[i] = row i of x . weights over `length` values, for `m` <= kTileRows rows.
-  static void multiply(int m, const Weights* weights, int length, const float* const* x, Vec (*y)[kVectors]);
+  static void multiply(int m, const Weights* weights, int length, const float* const* x, Vec (*y)[kVectors],
+                       const Ahead& ahead);
 };
 
 }  // namespace mlx_native::cpu::MLXN_ISA

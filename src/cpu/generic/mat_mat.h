@@ -145,7 +145,7 @@ struct MatMatJob {
   K_FN float* sums() const { return reinterpret_cast<float*>(local + kSums); }
 
   /// Tiles during which the next part is asked for: with more of them the last rows of it come too late.
-  static constexpr int kAskingTiles = 2;
+  static constexpr int kAskingTiles = Format::kPlain ? 4 : 2;
 
   /// Rows are cut into tiles as even as can be: few rows leave too few sums to fill the pipelines.
   void multiply(uint64_t row, uint64_t end, const Part& part, const Ahead& ahead, float* to) const {
