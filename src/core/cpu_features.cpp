@@ -49,7 +49,10 @@ CpuFeatures ask() {
     constexpr unsigned kTiles = 1u << 24 | 1u << 25;  // AMX-TILE, AMX-INT8
     f.amx = f.avx512 && (edx & kTiles) == kTiles && request_tiles();
   }
-  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) f.avx_vnni = f.avx2 && (eax >> 4 & 1);
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) {
+    f.avx_vnni = f.avx2 && (eax >> 4 & 1);
+    f.avx512_bf16 = f.avx512 && (eax >> 5 & 1);
+  }
   return f;
 }
 #elif defined(__aarch64__)

@@ -6,8 +6,9 @@ namespace mlx_native {
 struct CpuFeatures {
   bool portable = true;
   // x86-64
-  bool avx2 = false;    ///< with FMA and F16C
-  bool avx512 = false;  ///< F, BW, DQ, VL and VNNI
+  bool avx2 = false;         ///< with FMA and F16C
+  bool avx512 = false;       ///< F, BW, DQ, VL and VNNI
+  bool avx512_bf16 = false;  ///< AVX-512 and AVX512_BF16
   bool avx_vnni = false;
   bool amx = false;  ///< AVX-512 and AMX-INT8, whose tiles the operating system grants this process when it is asked
   // Arm, 64 bits

@@ -14,7 +14,8 @@
 // flags and CpuFeatures says which of them the processor has. Its option MLXN_CPU_ISAS defines a shorter list.
 #if defined(MLXN_ISAS)
 #elif defined(__x86_64__)
-#define MLXN_ISAS(MLXN_EACH) MLXN_EACH(amx) MLXN_EACH(avx512) MLXN_EACH(avx_vnni) MLXN_EACH(avx2) MLXN_EACH(portable)
+#define MLXN_ISAS(MLXN_EACH) \
+  MLXN_EACH(amx) MLXN_EACH(avx512_bf16) MLXN_EACH(avx512) MLXN_EACH(avx_vnni) MLXN_EACH(avx2) MLXN_EACH(portable)
 #elif defined(__aarch64__)
 #define MLXN_ISAS(MLXN_EACH) MLXN_EACH(neon_dotprod) MLXN_EACH(neon) MLXN_EACH(portable)
 #else

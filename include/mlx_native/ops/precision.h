@@ -8,7 +8,8 @@ enum class Precision {
   Auto,  ///< Full where it costs no time worth having (decode, the CPU), Half for GPU prefill
   Full,  ///< E <= 3e-5: as good as f32
   Half,  ///< E <= 1e-3: operands may be rounded to f16, accumulation in f32
-  Int8,  ///< E <= 1.5e-2 where weights have no outliers: activations rounded to 8 bits a block of 32
+  Int8,  ///< E <= 1.5e-2 where weights have no outliers: activations rounded to 8 bits a block of 32, or to bf16 beside
+         ///< weights of F16 (to bf16 as well) and BF16
 };
 
 /// The largest E that a precision allows; Auto allows what Half does.

@@ -13,8 +13,9 @@ K_FN void multiply_rows(const FloatTile::Weights* weights, int length, const flo
   Vec total[M][FloatTile::kVectors] = {};
   MLXN_UNROLL
   for (int m = 0; m < M; ++m) x[m] = rows[m];
+  Ahead::Steps asking = ahead.in((length + kStep - 1) / kStep);
   for (int start = 0; start < length; start += kStep) {
-    ahead.ask(start / kStep, (length + kStep - 1) / kStep);
+    asking.next();
     const int end = start + kStep < length ? start + kStep : length;
     for (int i = start; i < end; ++i) {
       MLXN_UNROLL

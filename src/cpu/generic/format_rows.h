@@ -10,6 +10,9 @@
 #if MLXN_WORD_DOT
 #include "cpu/generic/dot_words.h"
 #endif
+#if MLXN_HAS_BFLOAT_DOT
+#include "cpu/generic/bfloat_panel.h"
+#endif
 #include "cpu/generic/mat_mat.h"
 #include "cpu/generic/mat_vec.h"
 #include "cpu/generic/plain_tile.h"
@@ -109,20 +112,29 @@ void add_tile_rows(const RowSink& sink) {
 #endif
 
 /// Some rows of x with plain weights.
-template <class Format>
-void add_plain_rows(const RowSink& sink) {
-  using Tile = PlainTile<Format>;
+template <class Format, class Numbers>
+void add_plain_rows(const RowSink& sink, const char* variant) {
+  using Tile = PlainTile<Format, Numbers>;
   for (const Op op : {Op::MatVec, Op::MatMat})
-    add_format_row<Format>(sink, op, entry<MatmulArgs, plain_product<Format>>, nullptr, "_tile", [](const void* args) {
-      const uint32_t m = static_cast<const MatmulArgs*>(args)->m;
-      return m >= Tile::kLeastRows && m <= Tile::kMostRows;
-    });
+    add_format_row<Format>(
+        sink, op, entry<MatmulArgs, plain_product<Format, Numbers>>, scratch<MatmulArgs, plain_scratch<Numbers>>,
+        variant,
+        [](const void* args) {
+          const uint32_t m = static_cast<const MatmulArgs*>(args)->m;
+          return m >= Tile::kLeastRows && m <= Tile::kMostRows;
+        },
+        Numbers::kAccuracy);
 }
 
 template <class Format>
 void add_format_rows(const RowSink& sink) {
 #if MLXN_HAS_TILES
   if constexpr (!Format::kPlain) add_tile_rows<Format>(sink);
+#elif MLXN_HAS_BFLOAT_DOT
+  if constexpr (Format::kPlain && sizeof(typename Format::Block) == 2) {
+    add_plain_rows<Format, Bfloats>(sink, "_tile_bf16");
+    add_mat_mat_rows<Format, BfloatPanel<Format>>(sink, "_bf16");
+  }
 #else
   using Dot = DotOf<Format>;
   if constexpr (!Format::kPlain) {
@@ -138,7 +150,7 @@ void add_format_rows(const RowSink& sink) {
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
 #endif
   } else {
-    add_plain_rows<Format>(sink);
+    add_plain_rows<Format, Floats>(sink, "_tile");
   }
 #if defined(MLXN_BYTES_HEADER)
   add_byte_rows<Format>(sink);

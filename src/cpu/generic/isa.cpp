@@ -3,7 +3,7 @@
 namespace mlx_native::cpu::MLXN_ISA {
 
 void add_rows(const RowSink& sink) {
-#if !MLXN_HAS_TILES  // which are for products
+#if !MLXN_PRODUCTS_ALONE
   add_attention_rows(sink);
   add_elementwise_rows(sink);
   add_moe_rows(sink);

@@ -155,13 +155,8 @@ K_FN bool is_small(uint64_t rows, uint64_t k) {
   return rows * k <= 32768 && Prepared<Dot>::bytes(rows, k) <= Team::kLocalBytes;
 }
 
-template <class Format, class Dot>
-std::size_t mat_vec_scratch(const MatmulArgs& a) {
-  return is_small<Dot>(a.m, a.k) ? 0 : Prepared<Dot>::bytes(a.m, a.k);
-}
-
-template <class Format, class Dot>
-void mat_vec(const MatmulArgs& a, Team& team) {
+template <class Dot>
+Prepared<Dot> prepare_few(const MatmulArgs& a, Team& team) {
   const bool small = is_small<Dot>(a.m, a.k);
   const Prepared<Dot> prepared{small ? reinterpret_cast<uint8_t*>(team.local()) : a.scratch};
   if (small) {
@@ -170,6 +165,17 @@ void mat_vec(const MatmulArgs& a, Team& team) {
     prepared.make(a.input, a.m, a.k, team);
     if constexpr (Dot::kPrepares) team.barrier();
   }
+  return prepared;
+}
+
+template <class Format, class Dot>
+std::size_t mat_vec_scratch(const MatmulArgs& a) {
+  return is_small<Dot>(a.m, a.k) ? 0 : Prepared<Dot>::bytes(a.m, a.k);
+}
+
+template <class Format, class Dot>
+void mat_vec(const MatmulArgs& a, Team& team) {
+  const Prepared<Dot> prepared = prepare_few<Dot>(a, team);
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
   PagesAhead pages;
   const MatVecJob<Format, Dot> job{a.weight, a.row_bytes, a.k, prepared, rows, &pages};

@@ -1,21 +1,79 @@
 // Products of plain weights with some rows of x: a few weight rows and a few rows of x at a time, as both lie in
 // memory.
 //
-// Up to kMostRows rows of x that costs less than a panel (mat_mat.h): a weight becomes a float in a register, and
+// Up to kMostRows rows of x that costs less than a panel (mat_mat.h): a weight becomes a factor in a register, and
 // nothing is transposed. A value of y has one sum for each lane, in the order of k, whatever shares the call.
 #pragma once
 
+#include <type_traits>
+
 #include "args/matmul.h"
-#include "cpu/generic/ahead.h"
+#if MLXN_HAS_BFLOAT_DOT
+#include "cpu/generic/bfloat_tile.h"
+#include "formats/bf16.h"
+#endif
+#include "cpu/generic/mat_vec.h"
+#include "cpu/generic/prepared.h"
 #include "cpu/generic/route.h"
 #include "cpu/simd/simd.h"
 #include "cpu/team.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-template <class Format>
+/// What is multiplied: floats. Rows of x are copied, zeros behind them and an odd number of lines apart, for rows a
+/// power of two apart would share sets of the L1.
+struct Floats {
+  static constexpr Precision kAccuracy = Precision::Full;
+  static constexpr bool kPrepares = true;
+  static constexpr uint64_t kPiece = 16;
+  static constexpr uint64_t row_bytes(uint64_t k) { return ((k + kPiece - 1) / kPiece | 1) * kPiece * sizeof(float); }
+  static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to) {
+    auto* const row = reinterpret_cast<float*>(to);
+    for (uint64_t i = begin * kPiece; i < end * kPiece; ++i) row[i] = i < k ? x[i] : 0;
+  }
+
+  static constexpr int kOfVector = kLanes;
+  static constexpr uint64_t kBytesOfStream = 0;
+  using Factors = Vec;
+  template <class Format>
+  static K_FN Vec weights(const typename Format::Block* p) {
+    return load_plain<Format>(p);
+  }
+  static K_FN Vec x(const uint8_t* row, uint64_t i) { return load(reinterpret_cast<const float*>(row) + i); }
+  static K_FN Vec add(Vec sum, Vec weights, Vec x) { return fma(weights, x, sum); }
+};
+
+#if MLXN_HAS_BFLOAT_DOT
+/// bfloat16s, of 16-bit weights.
+struct Bfloats : BfloatRows {
+  static constexpr Precision kAccuracy = Precision::Int8;
+  static constexpr int kOfVector = 2 * kLanes;
+  static constexpr uint64_t kBytesOfStream = 40 << 10;
+  using Factors = UIntVec;
+  template <class Format>
+  static K_FN UIntVec weights(const uint16_t* p) {
+    if constexpr (std::is_same_v<Format, BF16>)
+      return load_bits(p);
+    else
+      return to_bfloats(load_plain<Format>(p), load_plain<Format>(p + kLanes));
+  }
+  static K_FN UIntVec x(const uint8_t* row, uint64_t i) { return load_bits(row + i * sizeof(uint16_t)); }
+  static K_FN Vec add(Vec sum, UIntVec weights, UIntVec x) { return dot2(sum, weights, x); }
+
+ private:
+  static K_FN UIntVec load_bits(const void* p) {
+    UIntVec v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+  }
+};
+#endif
+
+template <class Format, class Numbers>
 struct PlainTile {
   using Block = typename Format::Block;
+  using Factors = typename Numbers::Factors;
+  static constexpr int kOfVector = Numbers::kOfVector;
   static constexpr int kLeastRows = 2, kMostRows = sizeof(Block) == 2 ? 16 : 8;
   // Their products are sums in registers.
   static constexpr int kColumns = 4, kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 2 : 3;
@@ -23,87 +81,107 @@ struct PlainTile {
   const uint8_t* weight;
   uint64_t row_bytes;
   uint32_t k;
+  Prepared<Numbers> x;
   RowMap rows;
 
   void run(Range columns) const {
-    for (uint64_t column = columns.begin; column < columns.end; column += kColumns) {
+    // Beside rows of x that stay in L1 weights may be one stream.
+    if (rows.count * Prepared<Numbers>::stride(k) <= Numbers::kBytesOfStream)
+      run<1>(columns);
+    else
+      run<kColumns>(columns);
+  }
+
+ private:
+  template <int Columns>
+  void run(Range columns) const {
+    PagesAhead pages;
+    for (uint64_t column = columns.begin; column < columns.end; column += Columns) {
       const uint64_t left = columns.end - column;
+      pages.of(weight + column * row_bytes, weight + rows.n * row_bytes);
       for (uint64_t row = 0, tiles = (rows.count + kTileRows - 1) / kTileRows; tiles > 0; --tiles) {
         const int m = int((rows.count - row + tiles - 1) / tiles);
-        choose<kTileRows>(m, row, column, left < kColumns ? int(left) : kColumns);
+        choose<Columns, kTileRows>(m, row, column, left < Columns ? int(left) : Columns);
         row += m;
       }
     }
   }
 
- private:
-  template <int M>
+  template <int Columns, int M>
   K_FN void choose(int m, uint64_t row, uint64_t column, int count) const {
-    if (m == M) return multiply<M>(row, column, count);
-    if constexpr (M > 1) choose<M - 1>(m, row, column, count);
+    if (m == M) return multiply<Columns, M>(row, column, count);
+    if constexpr (M > 1) choose<Columns, M - 1>(m, row, column, count);
   }
 
   /// Rows [row, row + M) of x with `count` weight rows; the last of these stands for those that are missing.
-  template <int M>
+  template <int Columns, int M>
   void multiply(uint64_t row, uint64_t column, int count) const {
-    constexpr int kStep = 64 / sizeof(Block);  // a line
-    const Block* w[kColumns];
-    const float* x[M];
-    Vec total[kColumns][M] = {};
-    for (int c = 0; c < kColumns; ++c)
+    constexpr int kOfLine = 64 / sizeof(Block), kAhead = (Columns > 1 ? 2048 : 6144) / sizeof(Block);
+    const Block* w[Columns];
+    const uint8_t* from[M];
+    Vec total[Columns][M] = {};
+    for (int c = 0; c < Columns; ++c)
       w[c] = reinterpret_cast<const Block*>(weight + (column + (c < count ? c : count - 1)) * row_bytes);
-    for (int m = 0; m < M; ++m) x[m] = rows.x(row + m);
+    for (int m = 0; m < M; ++m) from[m] = x.row(rows, row + m, k);
     uint64_t i = 0;
-    for (; i + kStep <= k; i += kStep) {
-      // The next weight rows, while the first rows of x are multiplied.
-      if (row == 0)
-        Ahead{reinterpret_cast<const uint8_t*>(w[0] + i) + kColumns * row_bytes, row_bytes, kColumns, 1}.in(1).next();
+    for (; i + kOfLine <= k; i += kOfLine) {
+      // Weights of the same rows, or of the next ones, while the first rows of x are multiplied.
+      if (row == 0) {
+        const uint64_t at = i + kAhead < k ? i + kAhead : i + kAhead - k + Columns * row_bytes / sizeof(Block);
+        for (int c = 0; c < Columns; ++c) __builtin_prefetch(w[c] + at);
+      }
       MLXN_UNROLL
-      for (int at = 0; at < kStep; at += kLanes) {
-        Vec of_x[M];
+      for (int j = 0; j < kOfLine; j += kOfVector) {
+        Factors of_x[M];
         MLXN_UNROLL
-        for (int m = 0; m < M; ++m) of_x[m] = load(x[m] + i + at);
-        add(w, i + at, of_x, total);
+        for (int m = 0; m < M; ++m) of_x[m] = Numbers::x(from[m], i + j);
+        add(w, i + j, of_x, total);
       }
     }
-    for (; i < k; i += kLanes) add_last(w, x, i, total);
+    for (; i < k; i += kOfVector) add_last(w, from, i, total);
     for (int m = 0; m < M; ++m)
       for (int c = 0; c < count; ++c) rows.y(row + m)[column + c] = sum(total[c][m]);
   }
 
-  template <int M>
-  static K_FN void add(const Block* const (&w)[kColumns], uint64_t i, const Vec (&x)[M], Vec (&total)[kColumns][M]) {
+  template <int Columns, int M>
+  static K_FN void add(const Block* const (&w)[Columns], uint64_t i, const Factors (&x)[M], Vec (&total)[Columns][M]) {
     MLXN_UNROLL
-    for (int c = 0; c < kColumns; ++c) {
-      const Vec of_weights = load_plain<Format>(w[c] + i);
+    for (int c = 0; c < Columns; ++c) {
+      const Factors of_weights = Numbers::template weights<Format>(w[c] + i);
       MLXN_UNROLL
-      for (int m = 0; m < M; ++m) total[c][m] = fma(of_weights, x[m], total[c][m]);
+      for (int m = 0; m < M; ++m) total[c][m] = Numbers::add(total[c][m], of_weights, x[m]);
     }
   }
 
-  /// The last kLanes values or less, zeros behind them.
-  template <int M>
-  K_FN void add_last(const Block* const (&w)[kColumns], const float* const (&x)[M], uint64_t i,
-                     Vec (&total)[kColumns][M]) const {
-    const int n = k - i < kLanes ? int(k - i) : kLanes;
-    Block padded[kColumns][kLanes] = {};
-    const Block* weights[kColumns];
-    Vec of_x[M];
-    for (int c = 0; c < kColumns; ++c) {
+  /// The last kOfVector values or less, zeros behind them.
+  template <int Columns, int M>
+  K_FN void add_last(const Block* const (&w)[Columns], const uint8_t* const (&from)[M], uint64_t i,
+                     Vec (&total)[Columns][M]) const {
+    const uint64_t n = k - i < kOfVector ? k - i : kOfVector;
+    Block padded[Columns][kOfVector] = {};
+    const Block* weights[Columns];
+    Factors of_x[M];
+    for (int c = 0; c < Columns; ++c) {
       __builtin_memcpy(padded[c], w[c] + i, n * sizeof(Block));
       weights[c] = padded[c];
     }
-    for (int m = 0; m < M; ++m) of_x[m] = n < kLanes ? load_part(x[m] + i, n) : load(x[m] + i);
+    for (int m = 0; m < M; ++m) of_x[m] = Numbers::x(from[m], i);
     add(weights, 0, of_x, total);
   }
 };
 
+template <class Numbers>
+std::size_t plain_scratch(const MatmulArgs& a) {
+  return is_small<Numbers>(a.m, a.k) ? 0 : Prepared<Numbers>::bytes(a.m, a.k);
+}
+
 /// For kLeastRows to kMostRows rows of x.
-template <class Format>
+template <class Format, class Numbers>
 void plain_product(const MatmulArgs& a, Team& team) {
-  using Tile = PlainTile<Format>;
+  using Tile = PlainTile<Format, Numbers>;
   constexpr uint64_t kStream = 64 << 10;
-  const Tile tile{a.weight, a.row_bytes, a.k, {a.input, a.output, nullptr, a.m, 1, a.k, a.n}};
+  const Prepared<Numbers> x = prepare_few<Numbers>(a, team);
+  const Tile tile{a.weight, a.row_bytes, a.k, x, {a.input, a.output, nullptr, a.m, 1, a.k, a.n}};
   const uint64_t stream = kStream / a.row_bytes, even = a.n / (16 * team.count());
   const uint64_t piece = (stream < even ? stream : even) / Tile::kColumns * Tile::kColumns;
   team.share(a.n, piece ? piece : Tile::kColumns, [&](Range columns) { tile.run(columns); });

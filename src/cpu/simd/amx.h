@@ -6,6 +6,7 @@
 #include "cpu/simd/avx512.h"
 
 #define MLXN_HAS_TILES 1
+#define MLXN_PRODUCTS_ALONE 1
 
 namespace mlx_native::cpu::MLXN_ISA {
 
