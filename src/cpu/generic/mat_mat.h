@@ -201,8 +201,7 @@ void mat_mat(const MatmulArgs& a, Team& team) {
 template <class Format, class Way>
 void mat_mat_id(const MatmulIdArgs& a, Team& team) {
   using Job = MatMatJob<Format, Way>;
-  const uint64_t pairs = uint64_t{a.n_tokens} * a.top_k, products = pairs < a.n_experts ? pairs : a.n_experts;
-  routed_product<Way>(a, team, columns_of_piece<Job>(a.n, products, team), false,
+  routed_product<Way>(a, team, columns_of_piece<Job>(a.n, products_of(a), team), false,
                       [&](const uint8_t* weight, const Prepared<Way>& x, const RowMap& rows) {
                         return Job{weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
                       });

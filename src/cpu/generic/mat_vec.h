@@ -138,7 +138,7 @@ struct MatVecJob {
 };
 
 /// Weight rows that a worker takes at a time: few enough to even out the workers, enough bytes that one who helps
-/// another reads a stream, and enough to share parts of x.
+/// another reads a stream, and enough to share parts of x. `n`: of all products of the loop.
 template <class Dot>
 uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, uint64_t m, uint64_t k, const Team& team) {
   constexpr uint64_t kStream = 64 << 10;
@@ -194,8 +194,9 @@ std::size_t mat_vec_id_scratch(const MatmulIdArgs& a) {
 
 template <class Format, class Dot>
 void mat_vec_id(const MatmulIdArgs& a, Team& team) {
+  const uint64_t n = products_of(a) * a.n;
   PagesAhead pages;
-  routed_product<Dot>(a, team, rows_of_piece<Dot>(a.n, a.row_bytes, 1, a.k, team), is_small_routed<Dot>(a),
+  routed_product<Dot>(a, team, rows_of_piece<Dot>(n, a.row_bytes, 1, a.k, team), is_small_routed<Dot>(a),
                       [&](const uint8_t* weight, const Prepared<Dot>& x, const RowMap& rows) {
                         return MatVecJob<Format, Dot>{weight, a.row_bytes, a.k, x, rows, &pages};
                       });

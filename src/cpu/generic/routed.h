@@ -12,6 +12,12 @@ std::size_t routed_scratch(const MatmulIdArgs& a) {
   return route_bytes(a) + Prepared<Way>::bytes(a.n_tokens, a.k);
 }
 
+/// At most so many experts have rows.
+inline uint64_t products_of(const MatmulIdArgs& a) {
+  const uint64_t pairs = uint64_t{a.n_tokens} * a.top_k;
+  return pairs < a.n_experts ? pairs : a.n_experts;
+}
+
 /// make_job(weight, x, rows) is the product of an expert; its run(Range) makes at most `piece` columns at a time.
 /// `alone`: every worker makes route and x in its own memory, which has room for routed_scratch.
 template <class Way, class MakeJob>
