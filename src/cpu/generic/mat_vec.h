@@ -141,7 +141,7 @@ struct MatVecJob {
 /// another reads a stream, and enough to share parts of x. `n`: of all products of the loop.
 template <class Dot>
 uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, uint64_t m, uint64_t k, const Team& team) {
-  constexpr uint64_t kStream = 64 << 10;
+  constexpr uint64_t kStream = 256 << 10;
   uint64_t rows = kStream / row_bytes;
   if (!fits_l1<Dot>(m, k) && rows < kRowsInParts) rows = kRowsInParts;
   const uint64_t even = n / (16 * team.count());
