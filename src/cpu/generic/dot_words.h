@@ -143,7 +143,10 @@ struct WordDot {
       prefetch_ahead<kBlocks>(row[s * kBlocks], ahead);
       add(row + s * kBlocks, kBlocks, x, s, total);
     }
-    if (end > whole) add(row + whole * kBlocks, int(blocks % kBlocks), x, whole, total);
+    if (end > whole) {
+      prefetch_ahead<kBlocks>(row[whole * kBlocks], ahead);
+      add(row + whole * kBlocks, int(blocks % kBlocks), x, whole, total);
+    }
   }
 
   /// Adds the products of `count` blocks with each row of x.
