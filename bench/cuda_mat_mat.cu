@@ -213,7 +213,7 @@ std::vector<const Kernel*> kernels_of(Op op, GgmlType type, const Options& optio
 
 template <class Args>
 void launch(const Kernel& kernel, const Args& args) {
-  cuda::Launch on{stream, machine};
+  cuda::Launch on{stream, machine, [](const void*) { return false; }};
   kernel.entry(&args, &on);
   must(on.status, kernel.name.c_str());
 }

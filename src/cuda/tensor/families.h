@@ -47,12 +47,22 @@ template <class Format, bool kFull>
 struct WgmmaMatMat {
   static constexpr std::uint32_t kChunk = Format::kPlain ? 128 : 256;
 
-  static std::size_t scratch_bytes(const MatmulArgs& a) { return MmaMatMat<Format, kFull>::scratch_bytes(a); }
+  static constexpr std::uint32_t kSpanOfX = Format::kPlain || (kFull && ExactGroups<Format>) ? 16 : kSpan;
+
+  static PackedX carve(Carver& carver, std::uint64_t rows, std::uint32_t k) {
+    return carve_x(carver, rows, k, kFull, kSpanOfX, kFull && ExactSpans<Format>);
+  }
+
+  static std::size_t scratch_bytes(const MatmulArgs& a) {
+    Carver carver(nullptr);
+    carve(carver, a.m, a.k);
+    return carver.used();
+  }
   static std::size_t scratch_bytes(const MatmulIdArgs& a) {
     Carver carver(nullptr);
     carve_routing(carver, a, kFewestRows);
-    carve_x(carver, most_rows(a), a.k, kFull);
-    return carver.used();
+    carve(carver, most_rows(a), a.k);
+    return std::max<std::size_t>(carver.used(), MmaMatMat<Format, kFull>::scratch_bytes(a));
   }
   static bool supports(const MatmulArgs& a) { return every_device_is_hopper() && a.k % kChunk == 0; }
   static bool supports(const MatmulIdArgs& a) {
@@ -78,7 +88,7 @@ struct WgmmaSplitMatMat {
   }
   static std::size_t scratch_bytes(const MatmulArgs& a) {
     Carver carver(nullptr);
-    carve_x(carver, a.m, a.k, kFull);
+    WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k);
     carver.take<float>(std::uint64_t{parts(a)} * a.m * a.n);
     return carver.used();
   }

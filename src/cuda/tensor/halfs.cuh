@@ -25,6 +25,13 @@ __device__ __forceinline__ uint32_t lost_pair(float a, float b, uint32_t pair) {
   return rounded_pair(a - rounded.x, b - rounded.y);
 }
 
+/// Codes without their bias, exactly.
+template <class Format>
+__device__ __forceinline__ Halfs exact_halfs(uint32_t codes) {
+  const __half2 bias = __float2half2_rn(1024.0f + Format::kBias);
+  return {{bits_of(__hsub2(pair_of(even_codes(codes)), bias)), bits_of(__hsub2(pair_of(odd_codes(codes)), bias))}};
+}
+
 /// How a group's codes become halfs of kWeightUnit * value. Made once per group.
 template <class Format, bool kFull>
 struct GroupDecode;

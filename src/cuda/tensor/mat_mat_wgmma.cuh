@@ -8,185 +8,17 @@
 // The sums of a result are added in the order of k, whatever the tile's size.
 #pragma once
 
-#include "cuda/order.cuh"
-#include "cuda/tensor/problem.h"
-#include "cuda/tensor/weight_map.h"
 #include "cuda/tensor/weight_tile.cuh"
-#include "cuda/tensor/wgmma.cuh"
+#include "cuda/tensor/wgmma_loaders.cuh"
 
 namespace mlx_native::cuda {
-
-template <class Format, bool kFull, int kTokensAtMost>
-struct WgmmaShape {
-  static constexpr int kTokens = kTokensAtMost;
-  static constexpr int kGroup = 128, kMultipliers = 2, kRows = 64 * kMultipliers;
-  static constexpr int kThreads = (kMultipliers + 1) * kGroup;
-  static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
-
-  // Raw weights come in chunks of a row, an even number of tiles of k.
-  static constexpr int kChunkTiles = Format::kPlain ? 2 : 4;
-  static constexpr int kChunkBytes = kChunkTiles * int(kTileK) / Format::kValues * int(sizeof(typename Format::Block));
-  // Copies begin at multiples of 16 bytes.
-  static constexpr bool kAligned = kChunkBytes % 16 == 0;
-  // An odd number of 16 bytes: then the same 16 bytes of 8 rows lie in different banks.
-  static constexpr int kPitch = ((kChunkBytes + (kAligned ? 0 : 14) + 15) / 16 | 1) * 16;
-  static constexpr int kUnit = kPitch > 512 ? 4 : 2;  // bytes by which copies count: at most 256 of them
-  static constexpr int kBuffer = kRows * kPitch;
-  static constexpr int kCopyRows = kRows / 2;  // that one copy loads: less than 64 KB
-
-  // Groups on a multiprocessor: latency bounds those of few rows of x, and they need few registers.
-  static constexpr int kResident = kTokens <= 64 && !kFull && kBuffer <= 36 << 10 ? 2 : 1;
-  static constexpr int kRegisters = kResident == 2 ? 96 : 224, kLoaderRegisters = kResident == 2 ? 40 : 56;
-
-  // Whether weights are decoded while those before are still being multiplied. Takes registers.
-  static constexpr bool kAhead = !kFull && kResident == 1;
-
-  static constexpr int kXTile = kTokens * int(kTileRowBytes), kPlace = kOperands * kXTile;
-  static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
-  static constexpr int kReserved = 1024 + 2 * kInfo + 512;  // to align, and the barriers
-  static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved;
-  static constexpr int kWantedPlaces = kTokens <= 64 ? 6 : 4;
-  static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace;
-  static constexpr int kPlaces = kMostPlaces < kWantedPlaces ? kMostPlaces : kWantedPlaces;
-  static constexpr int kMostBuffers = (kMemory - kPlaces * kPlace) / kBuffer;
-  static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
-  static_assert(kPlaces >= 2 && kBuffers >= 2);
-  static constexpr int kSharedBytes = kReserved + kPlaces * kPlace + kBuffers * kBuffer;
-
-  static constexpr int kStep = kTokens / 4;  // widths of products are multiples of it
-};
-
-struct WgmmaProblem : MatMatProblem {
-  WeightMap map;
-};
-
-struct Unit {
-  uint32_t expert, first_row, first_x, tokens;
-  uint32_t part, first_chunk, end_chunk;  // of k
-};
-
-struct Units {
-  uint32_t count, row_tiles, token_tiles, chunks;
-
-  template <class Shape>
-  static __device__ Units of(const MatMatProblem& p) {
-    const uint32_t row_tiles = (p.n - 1) / Shape::kRows + 1;
-    const uint32_t token_tiles = p.routing.tiles ? *p.routing.n_tiles : (p.m - 1) / Shape::kTokens + 1;
-    return {row_tiles * token_tiles * p.parts, row_tiles, token_tiles, p.x.k_tiles / Shape::kChunkTiles};
-  }
-  /// Neighbours share the weights of a dense product, and the activations of a routed one.
-  template <class Shape>
-  __device__ Unit at(const MatMatProblem& p, uint32_t i) const {
-    if (p.routing.tiles) {
-      const RoutedTile tile = p.routing.tiles[i / row_tiles];
-      const uint32_t row = i % row_tiles * Shape::kRows;
-      return {tile.expert, row, tile.first, tile.rows, 0, 0, chunks};
-    }
-    const uint32_t part = i % p.parts;
-    i /= p.parts;
-    const uint32_t row = i / token_tiles * Shape::kRows, token = i % token_tiles * Shape::kTokens;
-    return {0,
-            row,
-            token,
-            min(uint32_t(Shape::kTokens), p.m - token),
-            part,
-            chunks * part / p.parts,
-            chunks * (part + 1) / p.parts};
-  }
-};
-
-/// A ring of places in shared memory. A place is filled in phase `parity` and emptied after it.
-template <int kPlaces, int kBytes>
-struct Ring {
-  uint8_t* places;
-  SharedBarrier *full, *empty;
-  uint32_t place = 0, parity = 0;
-
-  __device__ uint8_t* here() const { return places + place * kBytes; }
-  __device__ void await_full() const { full[place].await(parity); }
-  __device__ void await_empty() const { empty[place].await(parity ^ 1); }
-  __device__ void next() {
-    if (++place == kPlaces) place = 0, parity ^= 1;
-  }
-};
-
-template <class Shape>
-struct Rings {
-  Ring<Shape::kPlaces, Shape::kPlace> x;
-  Ring<Shape::kBuffers, Shape::kBuffer> raw;
-  Ring<2, Shape::kInfo> info;  // of a tile's rows of x: float unit[kTokens], uint32_t slot[kTokens] (routed)
-
-  __device__ explicit Rings(uint8_t* memory) {
-    x.places = memory + (1024 - shared_address(memory) % 1024) % 1024;
-    raw.places = x.places + Shape::kPlaces * Shape::kPlace;
-    info.places = raw.places + Shape::kBuffers * Shape::kBuffer;
-    x.full = reinterpret_cast<SharedBarrier*>(info.places + 2 * Shape::kInfo);
-    x.empty = x.full + Shape::kPlaces;
-    raw.full = x.empty + Shape::kPlaces;
-    raw.empty = raw.full + Shape::kBuffers;
-    info.full = raw.empty + Shape::kBuffers;
-    info.empty = info.full + 2;
-  }
-  __device__ void init() const {
-    constexpr uint32_t kWarps = 4 * Shape::kMultipliers;
-    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(1), x.empty[i].init(kWarps);
-    for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init(kWarps);
-    for (int i = 0; i < 2; ++i) info.full[i].init(1), info.empty[i].init(kWarps);
-    fence_barrier_init();
-  }
-};
-
-template <bool kFull, class Shape>
-__device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring,
-                       Ring<2, Shape::kInfo> info) {
-  await_previous();
-  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
-    const Unit unit = units.at<Shape>(p, i);
-    const uint32_t rows = (unit.tokens + 7) / 8 * 8, bytes = rows * kTileRowBytes;
-    info.await_empty();
-    info.full[info.place].arrive_and_expect((p.routing.tiles ? 8 : 4) * rows);
-    bulk_copy(info.here(), p.x.unit + unit.first_x, 4 * rows, info.full[info.place]);
-    if (p.routing.tiles)
-      bulk_copy(info.here() + 4 * Shape::kTokens, p.routing.slot_of + unit.first_x, 4 * rows, info.full[info.place]);
-    info.next();
-    for (uint32_t tile = unit.first_chunk * Shape::kChunkTiles; tile < unit.end_chunk * Shape::kChunkTiles; ++tile) {
-      const uint64_t from = (uint64_t(tile) * p.x.rows + unit.first_x) * kTileRowBytes;
-      ring.await_empty();
-      SharedBarrier& full = ring.full[ring.place];
-      full.arrive_and_expect(Shape::kOperands * bytes);
-      bulk_copy(ring.here(), p.x.high + from, bytes, full);
-      if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
-      ring.next();
-    }
-  }
-}
-
-template <class Shape>
-__device__ void load_weights(const WgmmaProblem& p, const Units& units, Ring<Shape::kBuffers, Shape::kBuffer> ring) {
-  const uint32_t log2 = p.map.bunch_log2;
-  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
-    const Unit unit = units.at<Shape>(p, i);
-    for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      ring.await_empty();
-      SharedBarrier& full = ring.full[ring.place];
-      full.arrive_and_expect(Shape::kBuffer);
-#pragma unroll 1
-      for (uint32_t copy = 0; copy < 2u << log2; ++copy) {
-        const uint32_t row = copy / 2, half = copy % 2;
-        box_copy(ring.here() + copy * (Shape::kCopyRows * Shape::kPitch >> log2), p.map.tensor,
-                 (row * uint32_t(p.row_bytes) + chunk * Shape::kChunkBytes) / 16 * (16 / Shape::kUnit),
-                 (unit.first_row + half * Shape::kCopyRows) >> log2, unit.expert, full);
-      }
-      ring.next();
-    }
-  }
-}
 
 template <class Format, bool kFull, class Shape>
 struct Multiplier {
   const WgmmaProblem& p;
   Rings<Shape> rings;
   Units units;
+  using Frags = Fragments<kSplit<Format, kFull>>;
   // Lane 4 g + t of one of the eight warps, each of which has 16 rows.
   uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
@@ -198,18 +30,24 @@ struct Multiplier {
   // Where chunks are not aligned: of both rows, for bunches are of at most 8.
   uint32_t start = (16 * warp + g) * uint32_t(p.row_bytes);
 
-  template <int kTile>
-  __device__ __forceinline__ void decode(uint32_t chunk, LaneFactors<Format, kFull> (&factors)[2],
-                                         Fragments<kFull>& to) const {
+  /// Where this lane's rows of the chunk are.
+  struct Rows {
+    const uint8_t* row[2];
+  };
+  __device__ __forceinline__ Rows rows_of(uint32_t chunk) const {
     const uint8_t* first = rings.raw.here() + raw_place;
     if constexpr (!Shape::kAligned) first += (start + chunk * Shape::kChunkBytes) % 16;
-    const uint8_t* const rows[2] = {first, first + (8u >> p.map.bunch_log2) * Shape::kPitch};
-    decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows, t, factors, to);
+    return {{first, first + (8u >> p.map.bunch_log2) * Shape::kPitch}};
+  }
+
+  template <int kTile>
+  __device__ __forceinline__ void decode(uint32_t chunk, LaneFactors<Format, kFull> (&factors)[2], Frags& to) const {
+    decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows_of(chunk).row, t, factors, to);
   }
 
   /// Multiplies with the tile of x that is next, and waits for the product that used `next`, where decoding goes on.
   template <int kColumns>
-  __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Fragments<kFull>& now, Fragments<kFull>& next) {
+  __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Frags& now, Frags& next) {
     rings.x.await_full();
     const uint64_t x = operand(rings.x.here());
     hold(sums);
@@ -248,13 +86,176 @@ struct Multiplier {
     rings.raw.next();
   }
 
+  /// Of one half of a tile's columns: the sums, and the product of one group.
+  template <int kSums>
+  struct ExactHalf {
+    float sums[kSums], part[kSums];
+
+    __device__ __forceinline__ void multiply(ExactGroup& group, uint64_t x) {
+      using Half = Wgmma<2 * kSums>;
+      constexpr int kLow = Shape::kXTile / 16;
+      hold(part);
+      group.hold();
+      wgmma_begin();
+      Half::template run<false>(part, group.run[0], x);
+      Half::run(part, group.run[1], x + 2);
+      Half::run(part, group.run[0], x + kLow);
+      Half::run(part, group.run[1], x + kLow + 2);
+      wgmma_commit();
+    }
+    __device__ __forceinline__ void add(const float (&scale)[2]) { Multiplier::add(sums, part, scale[0], scale[1]); }
+  };
+
+  /// Group kIndex of a chunk. While one half of the columns is multiplied, the other's product before is added.
+  template <int kIndex, int kSums>
+  __device__ __forceinline__ void step(ExactHalf<kSums> (&half)[2], ExactGroup& now, ExactGroup& other, uint32_t chunk,
+                                       uint32_t end) {
+    if constexpr (kIndex % 2 == 0) rings.x.await_full();
+    const uint64_t x = operand(rings.x.here()) + kIndex % 2 * 4;
+    half[0].multiply(now, x);
+    if constexpr (kIndex > 0) {
+      wgmma_await<1>();
+      other.hold();
+      half[1].add(other.scale);
+      if constexpr (kIndex % 2 == 0) release_x(emptied);
+    }
+    half[1].multiply(now, x + 2 * kSums * kTileRowBytes / 16);
+    if constexpr (kIndex + 1 < 2 * Shape::kChunkTiles) {
+      decode_group<Format, kIndex + 1>(rows_of(chunk).row, t, other);
+    } else {
+      release_weights();
+      if (chunk + 1 < end) {
+        rings.raw.await_full();
+        decode_group<Format, 0>(rows_of(chunk + 1).row, t, other);
+      }
+    }
+    wgmma_await<1>();
+    half[0].add(now.scale);
+    if constexpr (kIndex + 1 == 2 * Shape::kChunkTiles) {
+      // Products under way from one turn of a loop to the next would be serialized by the compiler.
+      wgmma_await<0>();
+      now.hold();
+      half[1].add(now.scale);
+      release_x(rings.x.place);
+    }
+    if constexpr (kIndex % 2 == 1) {
+      emptied = rings.x.place;
+      rings.x.next();
+    }
+  }
+
   template <int kColumns>
-  __device__ void make(const Unit& unit) {
+  __device__ void make(const Unit& unit) requires(Shape::kGroups) {
+    constexpr int kHalf = kColumns / 4;
+    static_assert(Shape::kChunkTiles == 4);
+    ExactHalf<kHalf> half[2];
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+#pragma unroll
+      for (int i = 0; i < kHalf; ++i) half[h].sums[i] = half[h].part[i] = 0.0f;
+    }
+    ExactGroup even = {}, odd = {};
+    rings.raw.await_full();
+    decode_group<Format, 0>(rows_of(unit.first_chunk).row, t, even);
+    for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
+      step<0>(half, even, odd, chunk, unit.end_chunk);
+      step<1>(half, odd, even, chunk, unit.end_chunk);
+      step<2>(half, even, odd, chunk, unit.end_chunk);
+      step<3>(half, odd, even, chunk, unit.end_chunk);
+      step<4>(half, even, odd, chunk, unit.end_chunk);
+      step<5>(half, odd, even, chunk, unit.end_chunk);
+      step<6>(half, even, odd, chunk, unit.end_chunk);
+      step<7>(half, odd, even, chunk, unit.end_chunk);
+    }
+    float sums[2 * kHalf];
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) sums[i] = half[0].sums[i], sums[kHalf + i] = half[1].sums[i];
+    write(unit, sums);
+  }
+
+  template <int kSums>
+  static __device__ __forceinline__ void add(float (&sums)[kSums], float (&part)[kSums], float first, float second) {
+    hold(part);
+#pragma unroll
+    for (int i = 0; i < kSums; ++i) sums[i] = fmaf(i / 2 % 2 ? second : first, part[i], sums[i]);
+    hold(sums);
+  }
+
+  /// As multiply(), a tile of a span.
+  template <int kColumns, bool kFirst = false>
+  __device__ __forceinline__ void multiply_exact(float (&part)[kColumns / 2], Frags& now, Frags& next) {
+    rings.x.await_full();
+    const uint64_t high = operand(rings.x.here()), low = high + Shape::kXTile / 16;
+    hold(part);
+    now.hold();
+    wgmma_begin();
+    Wgmma<kColumns>::template run<!kFirst>(part, now.high[0], high);
+    Wgmma<kColumns>::run(part, now.high[0], low);
+#pragma unroll
+    for (int run = 1; run < 4; ++run) {
+      Wgmma<kColumns>::run(part, now.high[run], high + 2 * run);
+      Wgmma<kColumns>::run(part, now.high[run], low + 2 * run);
+    }
+    wgmma_commit();
+    wgmma_await<1>();
+    next.hold();
+    if constexpr (!kFirst) release_x(emptied);
+    emptied = rings.x.place;
+    rings.x.next();
+  }
+
+  template <int kColumns>
+  __device__ void make(const Unit& unit) requires(Shape::kSpans) {
+    float sums[kColumns / 2], part[kColumns / 2];
+#pragma unroll
+    for (int i = 0; i < kColumns / 2; ++i) sums[i] = part[i] = 0.0f;
+    Frags even = {}, odd = {};
+    LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
+    rings.raw.await_full();
+    decode<0>(unit.first_chunk, factors, even);
+    for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
+      multiply_exact<kColumns, true>(part, even, odd);
+      decode<1>(chunk, factors, odd);
+      multiply_exact<kColumns>(part, odd, even);
+      decode<2>(chunk, factors, even);
+      multiply_exact<kColumns>(part, even, odd);
+      decode<3>(chunk, factors, odd);
+      multiply_exact<kColumns>(part, odd, even);
+      release_weights();
+      const LaneFactors<Format, kFull> first = factors[0], second = factors[1];
+      if (chunk + 1 < unit.end_chunk) {
+        rings.raw.await_full();
+        decode<0>(chunk + 1, factors, even);
+      }
+      wgmma_await<0>();
+      odd.hold();
+      add(sums, part, first.unit, second.unit);
+      uint32_t offsets[4] = {first.offsets, second.offsets, first.offsets, second.offsets};
+      const auto hold_offsets = [&] {
+        asm volatile("" : "+r"(offsets[0]), "+r"(offsets[1]), "+r"(offsets[2]), "+r"(offsets[3])::"memory");
+      };
+      hold(part);
+      hold_offsets();
+      wgmma_begin();
+      Wgmma<kColumns>::template run<false>(part, offsets,
+                                           operand_32(rings.x.places + emptied * Shape::kPlace + Shape::kXTiles));
+      wgmma_commit();
+      wgmma_await<0>();
+      hold_offsets();
+      add(sums, part, first.offset_unit, second.offset_unit);
+      release_x(emptied);
+    }
+    emptied = kNone;
+    write(unit, sums);
+  }
+
+  template <int kColumns>
+  __device__ void make(const Unit& unit) requires(!Shape::kGroups && !Shape::kSpans) {
     float sums[kColumns / 2];
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0f;
-    Fragments<kFull> even = {}, other = {};
-    Fragments<kFull>& odd = Shape::kAhead ? other : even;
+    Frags even = {}, other = {};
+    Frags& odd = Shape::kAhead ? other : even;
     LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
     rings.raw.await_full();
     decode<0>(unit.first_chunk, factors, even);

@@ -21,6 +21,7 @@ namespace mlx_native::cuda {
 /// shared memory.
 struct PackedX {
   uint8_t *high, *low;  // low: only for Full
+  uint8_t* sums;        // see kSumBytes; or null
   float* unit;          // of a row: what its results are multiplied by
   uint32_t rows;        // a multiple of 8
   uint32_t k_tiles;
@@ -30,6 +31,12 @@ struct PackedX {
 inline constexpr uint32_t kTileK = 64;
 inline constexpr uint32_t kTileRowBytes = 2 * kTileK;
 inline constexpr uint32_t kSpan = 256;
+
+/// For formats whose groups of 32 have an offset, sums of x over these groups: [span of 256][row][16], the f16 parts of
+/// eight sums (times kSumUnit) and then what these lose. The 16 bytes of either stand at piece ^ (row / 4 % 2), as
+/// wgmma's 32-byte swizzle wants them.
+inline constexpr uint32_t kSumBytes = 32;
+inline constexpr float kSumUnit = 1.0f / 32;
 /// Weights are multiplied by this before they become f16, so that small ones do not become subnormal.
 inline constexpr float kWeightUnit = 16.0f;
 
@@ -48,6 +55,14 @@ struct Routing {
 };
 inline constexpr uint32_t kNoRow = ~0u;
 
+/// `Full` is three products of f16 parts, but two where codes are exact halfs whose products only their scales, in f32,
+/// turn into results: a group of 32 at a time, or a span of 256 where factors of groups are small integers and what is
+/// taken off a group is multiplied by sums of x.
+template <class Format>
+concept ExactGroups = (!Format::kPlain) && (!Format::kHasOffset) && (Format::kGroup == 32);
+template <class Format>
+concept ExactSpans = (!Format::kPlain) && (Format::kHasOffset) && Format::kPairs && (Format::kBits <= 5);
+
 /// Hands out consecutive parts of memory, each at a multiple of 1024 bytes. With a null start it measures.
 class Carver {
  public:
@@ -65,7 +80,8 @@ class Carver {
   std::uint64_t used_ = 0;
 };
 
-inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool full, std::uint32_t span = 16) {
+inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool full, std::uint32_t span = 16,
+                       bool sums = false) {
   PackedX x{};
   x.span = span;
   x.rows = static_cast<std::uint32_t>((rows + 7) / 8 * 8);
@@ -73,6 +89,7 @@ inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool
   const std::uint64_t bytes = std::uint64_t{x.rows} * x.k_tiles * kTileRowBytes;
   x.high = carver.take<uint8_t>(bytes);
   if (full) x.low = carver.take<uint8_t>(bytes);
+  if (sums) x.sums = carver.take<uint8_t>(std::uint64_t{x.rows} * (k / kSpan) * kSumBytes);
   x.unit = carver.take<float>(x.rows);
   return x;
 }

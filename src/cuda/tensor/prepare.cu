@@ -130,6 +130,25 @@ __device__ void store_run(const PackedX& packed, bool wanted, uint32_t row, uint
   }
 }
 
+/// Writes the sums (PackedX::sums) of the groups of 32 that run `run` of row `row` is a part of, if wanted. Eight lanes
+/// have the runs of four groups, a quarter of the span apart. Called by whole warps.
+__device__ void store_sums(const PackedX& packed, bool wanted, uint32_t row, uint32_t run, const float (&v)[16],
+                           float factor) {
+#pragma unroll
+  for (uint32_t t = 0; t < 4; ++t) {
+    float sum = (v[4 * t] + v[4 * t + 1]) + (v[4 * t + 2] + v[4 * t + 3]);
+#pragma unroll
+    for (uint32_t apart = 1; apart < 8; apart *= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+    sum *= factor * kSumUnit;
+    const __half high = __float2half_rn(sum), low = __float2half_rn(sum - __half2float(high));
+    if (!wanted || run % 8 != t) continue;
+    __half* const to = reinterpret_cast<__half*>(packed.sums + (uint64_t(run / 16) * packed.rows + row) * kSumBytes);
+    const uint32_t group = 2 * t + run / 8 % 2, second = row / 4 % 2;
+    to[8 * second + group] = high;
+    to[8 * (second ^ 1) + group] = low;
+  }
+}
+
 /// A group per row of x.
 template <bool kFull, bool kAligned>
 __global__ void __launch_bounds__(kPackThreads) pack_kernel(const PackArgs a) {
@@ -198,7 +217,9 @@ __global__ void __launch_bounds__(kPackThreads) pack_kernel(const PackArgs a) {
       }
       for (uint32_t copy = 0; copy < a.copies; ++copy) {
         const uint32_t row = row_of(i * a.copies + copy);
-        if (row != kNoRow) store_run<kFull>(a.packed, run < runs, row, run, words);
+        if (row == kNoRow) continue;
+        store_run<kFull>(a.packed, run < runs, row, run, words);
+        if (kFull && a.packed.sums) store_sums(a.packed, run < runs, row, run, v, factor);
       }
     };
 #pragma unroll

@@ -23,6 +23,10 @@ struct Fragments {
   }
 };
 
+/// Whether weights have two parts.
+template <class Format, bool kFull>
+inline constexpr bool kSplit = kFull && !ExactGroups<Format> && !ExactSpans<Format>;
+
 /// A run's 16 codes, for codes() of a format.
 struct RunCodes {
   uint32_t word[4];
@@ -113,6 +117,12 @@ struct LaneFactors {
   }
 };
 
+/// Bytes 2 (t % 2) and the next one of a word as halfs: 0x6400 | byte is the half 1024 + byte.
+__device__ __forceinline__ uint32_t small_pair(uint32_t word, uint32_t t) {
+  const uint32_t biased = __byte_perm(word >> 16 * (t % 2), 0x64646464u, 0x4140);
+  return bits_of(__hsub2(pair_of(biased), __float2half2_rn(1024.0f)));
+}
+
 /// Of a block with eight groups whose factors are small integers: code * scale is exact in f16, and what is lost of an
 /// offset is added at last. So the value is rounded relative to itself, however its terms cancel.
 template <class Format>
@@ -126,16 +136,11 @@ requires(Format::kHasOffset&& Format::kPairs) struct LaneFactors<Format, false> 
     if constexpr (kTile == 0) {
       const auto bytes =
           Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const typename Format::Block*>(row));
-      const uint32_t at = 16 * (t % 2);
-      const __half2 magic = __float2half2_rn(1024.0f);  // 0x6400 | byte is the half 1024 + byte
-      const auto pair = [&](uint32_t word) {
-        return __hsub2(pair_of(__byte_perm(word >> at, 0x64646464u, 0x4140)), magic);
-      };
-      const __half2 scale = pair(t < 2 ? bytes.scales[0] : bytes.scales[1]);
-      const __half2 offset = pair(t < 2 ? bytes.offsets[0] : bytes.offsets[1]);
+      const __half2 scale = pair_of(small_pair(t < 2 ? bytes.scales[0] : bytes.scales[1], t));
+      const __half2 offset = pair_of(small_pair(t < 2 ? bytes.offsets[0] : bytes.offsets[1], t));
       const __half2 by = __float2half2_rn(kWeightUnit * bytes.offset_unit), high = __hmul2(offset, by);
       scales = bits_of(scale);
-      bias = bits_of(__hmul2(scale, __hneg2(magic)));
+      bias = bits_of(__hmul2(scale, __float2half2_rn(-1024.0f)));
       offset_high = bits_of(high);
       offset_low = bits_of(__hfma2(offset, by, __hneg2(high)));
       unit = bits_of(__float2half2_rn(kWeightUnit * bytes.scale_unit));
@@ -152,11 +157,38 @@ requires(Format::kHasOffset&& Format::kPairs) struct LaneFactors<Format, false> 
   }
 };
 
+/// The same for `Full`: codes * scale, and the offsets as they are in the block.
+template <ExactSpans Format>
+struct LaneFactors<Format, true> {
+  uint32_t scales, bias, offsets;
+  float unit, offset_unit;  // of the products of codes, and of those of offsets and sums
+
+  template <int kTile>
+  __device__ __forceinline__ void begin(const uint8_t* row, uint32_t t) {
+    if constexpr (kTile == 0) {
+      const auto bytes =
+          Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const typename Format::Block*>(row));
+      scales = small_pair(t < 2 ? bytes.scales[0] : bytes.scales[1], t);
+      offsets = small_pair(t < 2 ? bytes.offsets[0] : bytes.offsets[1], t);
+      bias = bits_of(__hmul2(pair_of(scales), __float2half2_rn(-1024.0f)));
+      unit = kWeightUnit * bytes.scale_unit;
+      offset_unit = kWeightUnit / kSumUnit * bytes.offset_unit;
+    }
+  }
+  template <int kTile>
+  __device__ __forceinline__ Halfs high(uint32_t codes) const {
+    const auto of = [](uint32_t pair) { return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair)); };
+    return {{bits_of(__hfma2(pair_of(even_codes(codes)), of(scales), of(bias))),
+             bits_of(__hfma2(pair_of(odd_codes(codes)), of(scales), of(bias)))}};
+  }
+};
+
 /// Makes this lane's part of tile kTile of chunks that begin at `rows` (of rows g and g + 8 of the warp's 16): of the
 /// lane's 64 values, the run kTile, whose words are those of the tile's four runs. kRowAlign: of `rows`.
 template <class Format, bool kFull, int kRowAlign, int kTile>
 __device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uint32_t t,
-                                            LaneFactors<Format, kFull> (&factors)[2], Fragments<kFull>& to) {
+                                            LaneFactors<Format, kFull> (&factors)[2],
+                                            Fragments<kSplit<Format, kFull>>& to) {
   using Block = typename Format::Block;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -168,14 +200,14 @@ __device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uin
 #pragma unroll
     for (int run = 0; run < 4; ++run) {
       Halfs h, l;
-      if constexpr (kFull)
+      if constexpr (kSplit<Format, kFull>)
         factors[r].group.split(codes.word[run], h, l);
       else
         h = factors[r].template high<kTile>(codes.word[run]);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         to.high[run][2 * i + r] = h.pair[i];
-        if constexpr (kFull) to.low[run][2 * i + r] = l.pair[i];
+        if constexpr (kSplit<Format, kFull>) to.low[run][2 * i + r] = l.pair[i];
       }
     }
   }
@@ -204,6 +236,48 @@ requires(Format::kPlain) __device__ __forceinline__
         to.high[run][2 * i + r] = pair;
         if constexpr (kFull) to.low[run][2 * i + r] = lost_pair(a, b, pair);
       }
+    }
+  }
+}
+
+/// A group of 16 rows: two runs of 16 columns in a warp's registers, and the scales of rows g and g + 8.
+struct ExactGroup {
+  uint32_t run[2][4];
+  float scale[2];
+
+  /// No access moves across this point.
+  __device__ __forceinline__ void hold() {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+r"(run[0][i]), "+r"(run[1][i])::"memory");
+  }
+};
+
+/// Reads word `index` of a run in shared memory, whose row is at a multiple of 16.
+struct RowWordReader {
+  const uint8_t* row;
+  uint32_t index;
+
+  __device__ __forceinline__ uint32_t load(const uint8_t* run) const {
+    return (run - row) % 4 == 0 ? load_word<4>(run + 4 * index) : load_word<2>(run + 4 * index);
+  }
+  __device__ __forceinline__ uint32_t bits16(const uint16_t* p) const { return *p; }
+  __device__ __forceinline__ uint32_t spread(uint32_t bits) const { return WordReader<4>{int(index)}.spread(bits); }
+};
+
+/// Group kIndex of the chunk that begins at rows[0] and rows[1], rows g and g + 8 of the warp. x is packed by spans of
+/// 16: word t of each run stands where wgmma wants this lane's columns.
+template <class Format, int kIndex>
+__device__ __forceinline__ void decode_group(const uint8_t* const (&rows)[2], uint32_t t, ExactGroup& to) {
+  static_assert(Format::kValues == 32);
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const auto& block = reinterpret_cast<const typename Format::Block*>(rows[r])[kIndex];
+    to.scale[r] = kWeightUnit * Format::affine(block, 0).scale;
+#pragma unroll
+    for (int run = 0; run < 2; ++run) {
+      const Halfs h = exact_halfs<Format>(Format::codes(RowWordReader{rows[r], t}, block, run));
+      to.run[run][r] = h.pair[0];
+      to.run[run][2 + r] = h.pair[1];
     }
   }
 }

@@ -72,6 +72,12 @@ __device__ __forceinline__ uint64_t operand(const void* rows) {
   return kSwizzle128 | kEightRows | uint64_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4;
 }
 
+/// Rows of 32 bytes with the 32-byte swizzle.
+__device__ __forceinline__ uint64_t operand_32(const void* rows) {
+  constexpr uint64_t kSwizzle32 = uint64_t(3) << 62, kEightRows = uint64_t(256 / 16) << 32;
+  return kSwizzle32 | kEightRows | uint64_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4;
+}
+
 __device__ __forceinline__ void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int kPending>
@@ -81,22 +87,28 @@ __device__ __forceinline__ void wgmma_await() {
 
 /// sums (64 x kColumns) += a (64 x 16) * b (kColumns x 16)^T. Warp w of the warpgroup holds rows 16 w to 16 w + 15 of a
 /// as mma_m16n8k16 does, and its lane 4 g + t of the sums, for columns 8 j + 2 t and the next one, rows 16 w + g (sums
-/// 4 j, 4 j + 1) and 16 w + g + 8. The registers of a and of the sums are in use until wgmma_await.
+/// 4 j, 4 j + 1) and 16 w + g + 8. Without kAdd the sums begin with this product. The registers of a and of the sums
+/// are in use until wgmma_await.
 template <int kColumns>
 struct Wgmma;
 
 #define MLXN_4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define MLXN_8(i) MLXN_4(i), MLXN_4(i + 4)
-#define MLXN_WGMMA(columns, registers, a0, a1, a2, a3, b, ...)                                                        \
-  template <>                                                                                                         \
-  struct Wgmma<columns> {                                                                                             \
-    template <int kSums>                                                                                              \
-    static __device__ __forceinline__ void run(float (&d)[kSums], const uint32_t (&a)[4], uint64_t columns_of_b) {    \
-      asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.f16.f16 {" registers "}, {" a0 "," a1 "," a2 \
-                   "," a3 "}, " b ", 1, 1, 1, 0;"                                                                     \
-                   : __VA_ARGS__                                                                                      \
-                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(columns_of_b));                                  \
-    }                                                                                                                 \
+#define MLXN_WGMMA_ONE(columns, registers, a0, a1, a2, a3, b, add, ...)                                           \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.f16.f16 {" registers "}, {" a0 "," a1 "," a2 \
+               "," a3 "}, " b ", " add ", 1, 1, 0;"                                                               \
+               : __VA_ARGS__                                                                                      \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(columns_of_b))
+#define MLXN_WGMMA(columns, registers, a0, a1, a2, a3, b, ...)                                                     \
+  template <>                                                                                                      \
+  struct Wgmma<columns> {                                                                                          \
+    template <bool kAdd = true, int kSums>                                                                         \
+    static __device__ __forceinline__ void run(float (&d)[kSums], const uint32_t (&a)[4], uint64_t columns_of_b) { \
+      if constexpr (kAdd)                                                                                          \
+        MLXN_WGMMA_ONE(columns, registers, a0, a1, a2, a3, b, "1", __VA_ARGS__);                                   \
+      else                                                                                                         \
+        MLXN_WGMMA_ONE(columns, registers, a0, a1, a2, a3, b, "0", __VA_ARGS__);                                   \
+    }                                                                                                              \
   };
 // clang-format off
 #define MLXN_R8 "%0,%1,%2,%3,%4,%5,%6,%7"
@@ -149,6 +161,7 @@ MLXN_WGMMA(240, MLXN_R120, "%120", "%121", "%122", "%123", "%124", MLXN_D120)
 MLXN_WGMMA(256, MLXN_R128, "%128", "%129", "%130", "%131", "%132", MLXN_D128)
 // clang-format on
 #undef MLXN_WGMMA
+#undef MLXN_WGMMA_ONE
 #undef MLXN_8
 #undef MLXN_4
 

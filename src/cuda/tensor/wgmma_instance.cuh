@@ -8,9 +8,6 @@
 
 namespace mlx_native::cuda {
 
-template <class Format>
-inline constexpr std::uint32_t kSpanOf = Format::kPlain ? 16 : kSpan;
-
 /// After pack(), whose end alone it waits for before it reads x: weights are loaded and decoded meanwhile.
 template <class Format, bool kFull, int kTokens>
 void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts, std::uint64_t units) {
@@ -53,9 +50,7 @@ template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const MatMatProblem p{
-      a.weight, a.output, carve_x(carver, a.m, a.k, kFull, kSpanOf<Format>), {}, a.row_bytes, 0, a.m, a.n, a.k,
-      nullptr,  1};
+  const MatMatProblem p{a.weight, a.output, carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
   start_wgmma<Format, kFull>(on, p, tile, 1, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
@@ -68,7 +63,7 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   const std::uint32_t tile = routed_tile(a, kFull);
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
   p.routing = carve_routing(carver, a, tile);
-  p.x = carve_x(carver, most_rows(a), a.k, kFull, kSpanOf<Format>);
+  p.x = carve(carver, most_rows(a), a.k);
   route(on, a, p.routing, tile);
   pack_routed(on, a, p.routing, p.x);
   start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile) * ((a.n - 1) / 128 + 1));
@@ -79,7 +74,7 @@ void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
   MatMatProblem p{
-      a.weight, a.output, carve_x(carver, a.m, a.k, kFull, kSpanOf<Format>), {}, a.row_bytes, 0, a.m, a.n, a.k,
+      a.weight, a.output, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k,
       nullptr,  1};
   p.parts = parts(a);
   p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);

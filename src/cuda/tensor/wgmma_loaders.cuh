@@ -1,0 +1,187 @@
+// What the products of mat_mat_wgmma.cuh are made of besides multiplication: shapes, units of work, and the rings in
+// shared memory with the threads that fill them.
+#pragma once
+
+#include "cuda/order.cuh"
+#include "cuda/tensor/problem.h"
+#include "cuda/tensor/weight_map.h"
+#include "cuda/tensor/wgmma.cuh"
+
+namespace mlx_native::cuda {
+
+template <class Format, bool kFull, int kTokensAtMost>
+struct WgmmaShape {
+  static constexpr int kTokens = kTokensAtMost;
+  static constexpr int kGroup = 128, kMultipliers = 2, kRows = 64 * kMultipliers;
+  static constexpr int kThreads = (kMultipliers + 1) * kGroup;
+  static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
+
+  // Raw weights come in chunks of a row, an even number of tiles of k.
+  static constexpr int kChunkTiles = Format::kPlain ? 2 : 4;
+  static constexpr int kChunkBytes = kChunkTiles * int(kTileK) / Format::kValues * int(sizeof(typename Format::Block));
+  // Copies begin at multiples of 16 bytes.
+  static constexpr bool kAligned = kChunkBytes % 16 == 0;
+  // An odd number of 16 bytes: then the same 16 bytes of 8 rows lie in different banks.
+  static constexpr int kPitch = ((kChunkBytes + (kAligned ? 0 : 14) + 15) / 16 | 1) * 16;
+  static constexpr int kUnit = kPitch > 512 ? 4 : 2;  // bytes by which copies count: at most 256 of them
+  static constexpr int kBuffer = kRows * kPitch;
+  static constexpr int kCopyRows = kRows / 2;  // that one copy loads: less than 64 KB
+
+  // Groups on a multiprocessor: latency bounds those of few rows of x, and they need few registers.
+  static constexpr int kResident = kTokens <= 64 && !kFull && kBuffer <= 36 << 10 ? 2 : 1;
+  static constexpr int kRegisters = kResident == 2 ? 96 : 224, kLoaderRegisters = kResident == 2 ? 40 : 56;
+
+  // Two products for three.
+  static constexpr bool kGroups = kFull && ExactGroups<Format>, kSpans = kFull && ExactSpans<Format>;
+
+  // Whether weights are decoded while those before are still being multiplied. Takes registers.
+  static constexpr bool kAhead = !kFull && kResident == 1;
+
+  static constexpr int kXTile = kTokens * int(kTileRowBytes), kXTiles = kOperands * kXTile;
+  static constexpr int kPlace = kXTiles + (kSpans ? kTokens * int(kSumBytes) : 0);
+  static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
+  static constexpr int kReserved = 1024 + 2 * kInfo + 512;  // to align, and the barriers
+  static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved;
+  static constexpr int kWantedPlaces = kTokens <= 64 ? 6 : 4;
+  static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace;
+  static constexpr int kPlaces = kMostPlaces < kWantedPlaces ? kMostPlaces : kWantedPlaces;
+  static constexpr int kMostBuffers = (kMemory - kPlaces * kPlace) / kBuffer;
+  static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
+  static_assert(kPlaces >= 2 && kBuffers >= 2);
+  static constexpr int kSharedBytes = kReserved + kPlaces * kPlace + kBuffers * kBuffer;
+
+  static constexpr int kStep = kTokens / 4;  // widths of products are multiples of it
+};
+
+struct WgmmaProblem : MatMatProblem {
+  WeightMap map;
+};
+
+struct Unit {
+  uint32_t expert, first_row, first_x, tokens;
+  uint32_t part, first_chunk, end_chunk;  // of k
+};
+
+struct Units {
+  uint32_t count, row_tiles, token_tiles, chunks;
+
+  template <class Shape>
+  static __device__ Units of(const MatMatProblem& p) {
+    const uint32_t row_tiles = (p.n - 1) / Shape::kRows + 1;
+    const uint32_t token_tiles = p.routing.tiles ? *p.routing.n_tiles : (p.m - 1) / Shape::kTokens + 1;
+    return {row_tiles * token_tiles * p.parts, row_tiles, token_tiles, p.x.k_tiles / Shape::kChunkTiles};
+  }
+  /// Neighbours share the weights of a dense product, and the activations of a routed one.
+  template <class Shape>
+  __device__ Unit at(const MatMatProblem& p, uint32_t i) const {
+    if (p.routing.tiles) {
+      const RoutedTile tile = p.routing.tiles[i / row_tiles];
+      const uint32_t row = i % row_tiles * Shape::kRows;
+      return {tile.expert, row, tile.first, tile.rows, 0, 0, chunks};
+    }
+    const uint32_t part = i % p.parts;
+    i /= p.parts;
+    const uint32_t row = i / token_tiles * Shape::kRows, token = i % token_tiles * Shape::kTokens;
+    return {0,
+            row,
+            token,
+            min(uint32_t(Shape::kTokens), p.m - token),
+            part,
+            chunks * part / p.parts,
+            chunks * (part + 1) / p.parts};
+  }
+};
+
+/// A ring of places in shared memory. A place is filled in phase `parity` and emptied after it.
+template <int kPlaces, int kBytes>
+struct Ring {
+  uint8_t* places;
+  SharedBarrier *full, *empty;
+  uint32_t place = 0, parity = 0;
+
+  __device__ uint8_t* here() const { return places + place * kBytes; }
+  __device__ void await_full() const { full[place].await(parity); }
+  __device__ void await_empty() const { empty[place].await(parity ^ 1); }
+  __device__ void next() {
+    if (++place == kPlaces) place = 0, parity ^= 1;
+  }
+};
+
+template <class Shape>
+struct Rings {
+  Ring<Shape::kPlaces, Shape::kPlace> x;
+  Ring<Shape::kBuffers, Shape::kBuffer> raw;
+  Ring<2, Shape::kInfo> info;  // of a tile's rows of x: float unit[kTokens], uint32_t slot[kTokens] (routed)
+
+  __device__ explicit Rings(uint8_t* memory) {
+    x.places = memory + (1024 - shared_address(memory) % 1024) % 1024;
+    raw.places = x.places + Shape::kPlaces * Shape::kPlace;
+    info.places = raw.places + Shape::kBuffers * Shape::kBuffer;
+    x.full = reinterpret_cast<SharedBarrier*>(info.places + 2 * Shape::kInfo);
+    x.empty = x.full + Shape::kPlaces;
+    raw.full = x.empty + Shape::kPlaces;
+    raw.empty = raw.full + Shape::kBuffers;
+    info.full = raw.empty + Shape::kBuffers;
+    info.empty = info.full + 2;
+  }
+  __device__ void init() const {
+    constexpr uint32_t kWarps = 4 * Shape::kMultipliers;
+    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(1), x.empty[i].init(kWarps);
+    for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init(kWarps);
+    for (int i = 0; i < 2; ++i) info.full[i].init(1), info.empty[i].init(kWarps);
+    fence_barrier_init();
+  }
+};
+
+template <bool kFull, class Shape>
+__device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring,
+                       Ring<2, Shape::kInfo> info) {
+  await_previous();
+  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
+    const Unit unit = units.at<Shape>(p, i);
+    const uint32_t rows = (unit.tokens + 7) / 8 * 8, bytes = rows * kTileRowBytes;
+    info.await_empty();
+    info.full[info.place].arrive_and_expect((p.routing.tiles ? 8 : 4) * rows);
+    bulk_copy(info.here(), p.x.unit + unit.first_x, 4 * rows, info.full[info.place]);
+    if (p.routing.tiles)
+      bulk_copy(info.here() + 4 * Shape::kTokens, p.routing.slot_of + unit.first_x, 4 * rows, info.full[info.place]);
+    info.next();
+    for (uint32_t tile = unit.first_chunk * Shape::kChunkTiles; tile < unit.end_chunk * Shape::kChunkTiles; ++tile) {
+      const uint64_t from = (uint64_t(tile) * p.x.rows + unit.first_x) * kTileRowBytes;
+      ring.await_empty();
+      SharedBarrier& full = ring.full[ring.place];
+      const bool sums = Shape::kSpans && tile % Shape::kChunkTiles == Shape::kChunkTiles - 1;
+      full.arrive_and_expect(Shape::kOperands * bytes + (sums ? rows * kSumBytes : 0));
+      if (sums)
+        bulk_copy(ring.here() + Shape::kXTiles,
+                  p.x.sums + (uint64_t(tile / Shape::kChunkTiles) * p.x.rows + unit.first_x) * kSumBytes,
+                  rows * kSumBytes, full);
+      bulk_copy(ring.here(), p.x.high + from, bytes, full);
+      if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
+      ring.next();
+    }
+  }
+}
+
+template <class Shape>
+__device__ void load_weights(const WgmmaProblem& p, const Units& units, Ring<Shape::kBuffers, Shape::kBuffer> ring) {
+  const uint32_t log2 = p.map.bunch_log2;
+  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
+    const Unit unit = units.at<Shape>(p, i);
+    for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
+      ring.await_empty();
+      SharedBarrier& full = ring.full[ring.place];
+      full.arrive_and_expect(Shape::kBuffer);
+#pragma unroll 1
+      for (uint32_t copy = 0; copy < 2u << log2; ++copy) {
+        const uint32_t row = copy / 2, half = copy % 2;
+        box_copy(ring.here() + copy * (Shape::kCopyRows * Shape::kPitch >> log2), p.map.tensor,
+                 (row * uint32_t(p.row_bytes) + chunk * Shape::kChunkBytes) / 16 * (16 / Shape::kUnit),
+                 (unit.first_row + half * Shape::kCopyRows) >> log2, unit.expert, full);
+      }
+      ring.next();
+    }
+  }
+}
+
+}  // namespace mlx_native::cuda
