@@ -4,8 +4,11 @@
 // above the largest bfloat16 (3.39e38) becomes infinite; subnormal values count as zero.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/generic/ahead.h"
 #include "cpu/simd/simd.h"
+#include "formats/bf16.h"
 #include "mlx_native/ops/precision.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
@@ -19,6 +22,18 @@ struct BfloatRows {
   /// Pieces [begin, end) of a row.
   static void prepare(const float* x, uint64_t k, uint64_t begin, uint64_t end, uint8_t* to);
 };
+
+/// 2 kLanes weights of F16 or BF16.
+template <class Format>
+K_FN UIntVec load_bfloats(const uint16_t* p) {
+  if constexpr (std::is_same_v<Format, BF16>) {
+    UIntVec v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+  } else {
+    return to_bfloats(load_plain<Format>(p), load_plain<Format>(p + kLanes));
+  }
+}
 
 struct BfloatTile {
   static constexpr int kVectors = 2, kColumns = kVectors * kLanes, kTileRows = 12;

@@ -23,7 +23,7 @@ struct FloatPanel {
   static constexpr bool kPrepares = false;
   static K_FN X part(const float* row, uint64_t k) { return row + k; }
 
-  static void decode(const uint8_t* __restrict rows, uint64_t stride, int length, uint8_t* __restrict panel, int v,
+  static void decode(const uint8_t* __restrict rows, uint64_t row_stride, int length, uint8_t* __restrict panel, int v,
                      const Ahead& ahead) {
     const auto* const from = blocks_of<Format>(rows);
     auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
@@ -32,6 +32,7 @@ struct FloatPanel {
       Ahead::Steps asking = ahead.in((length + kOfLine - 1) / kOfLine);
       for (int i = 0; i < length; i += kOfLine) {
         asking.next();
+        const uint64_t stride = opaque(row_stride);  // as in byte_panel.h
         decode_plain(from + i, stride, length - i < kOfLine ? length - i : kOfLine, to + i, v);
       }
     } else {
@@ -39,7 +40,7 @@ struct FloatPanel {
       Ahead::Steps asking = ahead.in(blocks);
       for (int b = 0; b < blocks; ++b) {
         asking.next();
-        decode_block(from[b], stride, to + b * Format::kValues, v);
+        decode_block(from[b], row_stride, to + b * Format::kValues, v);
       }
     }
   }

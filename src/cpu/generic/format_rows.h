@@ -120,8 +120,8 @@ void add_plain_rows(const RowSink& sink, const char* variant) {
         sink, op, entry<MatmulArgs, plain_product<Format, Numbers>>, scratch<MatmulArgs, plain_scratch<Numbers>>,
         variant,
         [](const void* args) {
-          const uint32_t m = static_cast<const MatmulArgs*>(args)->m;
-          return m >= Tile::kLeastRows && m <= Tile::kMostRows;
+          const auto& a = *static_cast<const MatmulArgs*>(args);
+          return Tile::supports(a.m, a.k);
         },
         Numbers::kAccuracy);
 }

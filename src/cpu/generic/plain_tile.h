@@ -5,12 +5,9 @@
 // nothing is transposed. A value of y has one sum for each lane, in the order of k, whatever shares the call.
 #pragma once
 
-#include <type_traits>
-
 #include "args/matmul.h"
 #if MLXN_HAS_BFLOAT_DOT
 #include "cpu/generic/bfloat_tile.h"
-#include "formats/bf16.h"
 #endif
 #include "cpu/generic/mat_vec.h"
 #include "cpu/generic/prepared.h"
@@ -32,6 +29,8 @@ struct Floats {
     for (uint64_t i = begin * kPiece; i < end * kPiece; ++i) row[i] = i < k ? x[i] : 0;
   }
 
+  template <class Block>
+  static constexpr int kMostRows = sizeof(Block) == 2 ? 16 : 8;  // with more of them panels are faster
   static constexpr int kOfVector = kLanes;
   static constexpr uint64_t kBytesOfStream = 0;
   using Factors = Vec;
@@ -47,25 +46,19 @@ struct Floats {
 /// bfloat16s, of 16-bit weights.
 struct Bfloats : BfloatRows {
   static constexpr Precision kAccuracy = Precision::Int8;
+  template <class>
+  static constexpr int kMostRows = 8;
   static constexpr int kOfVector = 2 * kLanes;
   static constexpr uint64_t kBytesOfStream = 40 << 10;
   using Factors = UIntVec;
   template <class Format>
   static K_FN UIntVec weights(const uint16_t* p) {
-    if constexpr (std::is_same_v<Format, BF16>)
-      return load_bits(p);
-    else
-      return to_bfloats(load_plain<Format>(p), load_plain<Format>(p + kLanes));
+    return load_bfloats<Format>(p);
   }
-  static K_FN UIntVec x(const uint8_t* row, uint64_t i) { return load_bits(row + i * sizeof(uint16_t)); }
+  static K_FN UIntVec x(const uint8_t* row, uint64_t i) {
+    return load_bfloats<BF16>(reinterpret_cast<const uint16_t*>(row) + i);
+  }
   static K_FN Vec add(Vec sum, UIntVec weights, UIntVec x) { return dot2(sum, weights, x); }
-
- private:
-  static K_FN UIntVec load_bits(const void* p) {
-    UIntVec v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-  }
 };
 #endif
 
@@ -74,9 +67,15 @@ struct PlainTile {
   using Block = typename Format::Block;
   using Factors = typename Numbers::Factors;
   static constexpr int kOfVector = Numbers::kOfVector;
-  static constexpr int kLeastRows = 2, kMostRows = sizeof(Block) == 2 ? 16 : 8;
+  static constexpr int kMostRows = Numbers::template kMostRows<Block>;
   // Their products are sums in registers.
   static constexpr int kColumns = 4, kTileRows = kLanes == 16 ? 6 : kLanes == 8 ? 2 : 3;
+
+  /// One row of x is left to PlainDot, unless it would not stay in L1.
+  static K_FN bool supports(uint32_t m, uint32_t k) {
+    constexpr uint64_t kOfL1 = 40 << 10;
+    return m <= kMostRows && (m > 1 || k * sizeof(float) > kOfL1);
+  }
 
   const uint8_t* weight;
   uint64_t row_bytes;
@@ -175,7 +174,7 @@ std::size_t plain_scratch(const MatmulArgs& a) {
   return is_small<Numbers>(a.m, a.k) ? 0 : Prepared<Numbers>::bytes(a.m, a.k);
 }
 
-/// For kLeastRows to kMostRows rows of x.
+/// For what PlainTile supports.
 template <class Format, class Numbers>
 void plain_product(const MatmulArgs& a, Team& team) {
   using Tile = PlainTile<Format, Numbers>;

@@ -15,13 +15,5 @@ K_FN Vec dot2(Vec sum, UIntVec a, UIntVec b) {
 }
 /// 2 kLanes bfloat16s in order, rounded to nearest, ties to even; subnormal values become zero.
 K_FN UIntVec to_bfloats(Vec low, Vec high) { return reinterpret_cast<UIntVec>(_mm512_cvtne2ps_pbh(high, low)); }
-/// Lane i: lanes i of both as bfloat16s, `low` in the lower half; rounded like to_bfloats().
-K_FN UIntVec to_bfloat_pairs(Vec low, Vec high) {
-  alignas(64) static constexpr uint16_t kInterleaved[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
-                                                            21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
-                                                            11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return reinterpret_cast<UIntVec>(
-      _mm512_permutexvar_epi16(_mm512_load_si512(kInterleaved), reinterpret_cast<__m512i>(to_bfloats(low, high))));
-}
 
 }  // namespace mlx_native::cpu::MLXN_ISA
