@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "conformance/conformance.h"
 #include "reference/matmul.h"
 
@@ -147,11 +149,15 @@ TEST_P(OpMatmul, TheThresholdDecidesBetweenTheKernels) {
 }
 
 TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
-  const Problem p{13, 45, 1024, Data::Outliers};
-  const Operands o = make(p);
+  // The second is for kernels of very few rows, which may want weights that lie at a multiple of 16.
+  const std::vector<Problem> whole = {{13, 45, 1024, Data::Outliers}, {4, 46, 1024, Data::Outliers}};
   const auto devices = devices_of(backend);
   for (const auto& kernel : kernels()) {
-    if (!supports(*kernel, p)) continue;
+    const auto supported =
+        std::ranges::find_if(whole, [&](const Problem& problem) { return supports(*kernel, problem); });
+    if (supported == whole.end()) continue;
+    const Problem& p = *supported;
+    const Operands o = make(p);
     SCOPED_TRACE(kernel->name);
     KernelRegistry registry;
     ASSERT_TRUE(registry.force(kernel->name).has_value());
@@ -159,7 +165,7 @@ TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
     for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
     for (const std::uint32_t m : {1u, 2u, 5u, 9u}) {
       const Problem part{m, p.n, p.k};
-      if (!supports(*kernel, part)) continue;
+      if (m > p.m || !supports(*kernel, part)) continue;
       const std::size_t first = p.m - m;
       const Operands rows{{o.x.begin() + static_cast<std::ptrdiff_t>(first * p.k), o.x.end()}, o.w, {}};
       const auto y = run(devices.back(), registry, part, rows);

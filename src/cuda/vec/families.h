@@ -5,6 +5,7 @@
 
 #include "args/matmul.h"
 #include "cuda/launch.h"
+#include "cuda/tensor/families.h"
 #include "runtime/kernel.h"
 
 // The formats that units.cuh knows how to decode; the common kernels have the others. CMake reads these lines too.
@@ -25,12 +26,24 @@ namespace mlx_native::cuda {
 template <class Format>
 struct VecProduct {
   using Args = MatmulArgs;
+  static bool supports(const Args& a) { return a.m <= 16 && a.k % 256 == 0; }
+  static void launch(Launch& on, const Args& a);
+};
+
+/// One to four rows of x with quantized weights, on Hopper; as many as shared memory holds.
+template <class Format>
+struct VecStream {
+  using Args = MatmulArgs;
+  static bool supports(const Args& a) {
+    return a.m <= 4 && a.k % 256 == 0 && std::uint64_t{a.m} * a.k <= 1 << 15 && every_device_is_hopper();
+  }
   static void launch(Launch& on, const Args& a);
 };
 
 template <class Format>
 struct VecRouted {
   using Args = MatmulIdArgs;
+  static bool supports(const Args& a) { return a.k % 256 == 0; }
   static void launch(Launch& on, const Args& a);
 };
 

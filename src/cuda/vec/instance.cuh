@@ -8,6 +8,7 @@
 
 #include "cuda/vec/families.h"
 #include "cuda/vec/mat_vec.cuh"
+#include "cuda/vec/stream.cuh"
 #include "gpu/launch/matmul.h"
 
 namespace mlx_native::cuda {
@@ -104,9 +105,9 @@ void add_followers(Launch& on, VecPlan& plan, const Args& a, std::uint64_t slots
   }
 }
 /// Whether rows are copied as they must be: by 16 aligned bytes.
-template <class Format>
+template <class U>
 bool rows_align(const std::uint8_t* weight, std::uint64_t row_bytes, std::uint64_t stride) {
-  return !Unit<Format>::kAligned || (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | stride) % 16 == 0;
+  return !U::kAligned || (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | stride) % 16 == 0;
 }
 
 template <class Format>
@@ -115,12 +116,13 @@ void VecProduct<Format>::launch(Launch& on, const Args& a) {
     on.taken = 0;
     run_family<gpu::MatVec<Format>>(&a, &on);
   };
-  if (!rows_align<Format>(a.weight, a.row_bytes, 0)) return common();
+  if (!rows_align<Unit<Format>>(a.weight, a.row_bytes, 0)) return common();
   VecPlan plan = vec_plan(a);
   if (!add_target(plan, a, 1)) return common();
   plan.m = std::min(a.m, 16u);
   if (a.m <= 16)
-    add_followers(on, plan, a, 1, [&](const Args& b) { return b.m == a.m && rows_align<Format>(b.weight, 0, 0); });
+    add_followers(on, plan, a, 1,
+                  [&](const Args& b) { return b.m == a.m && rows_align<Unit<Format>>(b.weight, 0, 0); });
   for (std::uint32_t done = 0;;) {
     if (plan.m > 8 && !launch_dense<Format, 4>(on, plan)) plan.m = 8;
     if (plan.m > 4 && plan.m <= 8 && !launch_dense<Format, 2>(on, plan)) plan.m = 4;
@@ -134,6 +136,49 @@ void VecProduct<Format>::launch(Launch& on, const Args& a) {
   }
 }
 
+/// False where there is too little shared memory.
+template <class Format, int kRows, int kTeams>
+bool launch_stream(Launch& on, StreamPlan plan) {
+  using U = DigitUnit<Format>;
+  constexpr std::uint32_t kColumns = kPlanes * kRows, kGroups = 3 - kTeams, kReserved = 1024;  // of a group's, lost
+  constexpr StreamShape kShape{.rows = kRows,
+                               .columns = kColumns,
+                               .teams = kTeams,
+                               .row_bytes = U::kRowBytes,
+                               .x_bytes = U::kXBytes,
+                               .sum_bytes = U::kSumBytes * kColumns,
+                               .aligned = U::kAligned};
+  if (!spread(plan, kShape, (on.machine.shared_bytes + kReserved) / kGroups - kReserved)) return false;
+  const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
+  // With fewer stages, or nothing that follows a group's first rows, half a multiprocessor is the slower choice.
+  if (kTeams == 1 && (plan.stages < 4 || items < on.machine.multiprocessors)) return false;
+  const auto is_new = [&](const VecPlan::Target& target) { return on.is_new && on.is_new(target.weight); };
+  on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows, kTeams>),
+           {std::min(on.machine.multiprocessors, items), 32 * (kTeams * kStreamWarps + 1), plan.shared_bytes}, &plan,
+           std::none_of(plan.target, plan.target + plan.targets, is_new));
+  return true;
+}
+
+template <class Format>
+void VecStream<Format>::launch(Launch& on, const Args& a) {
+  if constexpr (!Format::kPlain) {
+    const auto aligned = [](const Args& b) { return rows_align<DigitUnit<Format>>(b.weight, b.row_bytes, 0); };
+    VecPlan all = vec_plan(a);
+    if (on.machine.hopper && aligned(a) && add_target(all, a, 1)) {
+      add_followers(on, all, a, 1, [&](const Args& b) { return b.m == a.m && aligned(b); });
+      StreamPlan plan{};
+      std::copy(all.target, all.target + all.targets, plan.target);
+      plan.targets = all.targets, plan.input = a.input, plan.row_bytes = a.row_bytes;
+      plan.m = a.m, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
+      // Many warps prepare several rows of x sooner.
+      if (a.m == 1 && launch_stream<Format, 2, 1>(on, plan)) return;
+      if (a.m <= 2 ? launch_stream<Format, 2, 2>(on, plan) : launch_stream<Format, 4, 2>(on, plan)) return;
+    }
+  }
+  on.taken = 0;
+  VecProduct<Format>::launch(on, a);
+}
+
 template <class Format>
 void VecRouted<Format>::launch(Launch& on, const Args& a) {
   const auto common = [&] {
@@ -142,12 +187,12 @@ void VecRouted<Format>::launch(Launch& on, const Args& a) {
   };
   const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
   VecPlan plan = vec_plan(a);
-  if (!rows_align<Format>(a.weight, a.row_bytes, a.expert_stride) || !add_target(plan, a, slots)) return common();
+  if (!rows_align<Unit<Format>>(a.weight, a.row_bytes, a.expert_stride) || !add_target(plan, a, slots)) return common();
   plan.ids = a.ids, plan.expert_stride = a.expert_stride, plan.top_k = a.top_k, plan.n_experts = a.n_experts;
   plan.m = 1;
   add_followers(on, plan, a, slots, [&](const Args& b) {
     return b.ids == a.ids && b.n_tokens == a.n_tokens && b.top_k == a.top_k && b.n_experts == a.n_experts &&
-           b.expert_stride == a.expert_stride && rows_align<Format>(b.weight, 0, 0);
+           b.expert_stride == a.expert_stride && rows_align<Unit<Format>>(b.weight, 0, 0);
   });
   if (!launch_vec<Format, 1, 8, true>(on, plan)) common();
 }

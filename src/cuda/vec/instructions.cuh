@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "cuda/tensor/mma.cuh"
+
 namespace mlx_native::cuda {
 
 /// c += A B: A 16 x 16 halfs by rows, B 16 x 8 by columns, c 16 x 8. With g = lane / 4 and t = lane % 4, a lane holds
@@ -53,11 +55,6 @@ __device__ __forceinline__ void copy16(std::uint8_t* shared, const std::uint8_t*
 }
 /// Ends a batch of copies of this thread.
 __device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-/// Waits for this thread's batches, but for the latest `kOpen`.
-template <int kOpen>
-__device__ __forceinline__ void await_copies() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory");
-}
 
 // A barrier of all threads of a cluster in two halves; before Hopper, where a cluster is one group, at once.
 __device__ __forceinline__ void arrive_cluster() {

@@ -1,0 +1,330 @@
+// Products of few rows in integers: 16 rows of 256 quantized weights in shared memory, a unit, times up to 4 rows of x.
+//
+// Weights are multiplied as the integers that their codes are. Activations are rounded to 23 bits of the largest of a
+// unit, and such a number is three digits, signed bytes: its planes. Rows of x times planes are the columns of the
+// tensor cores' products, which are exact; so is the sum over groups whose scales are integers. What is left of the
+// scales is applied in f32. Column p R + r of R rows (padded) is plane p of row r.
+//
+// The values of a product's inner dimension may be taken in any order, as long as both operands agree: lane t of four
+// takes word t of each run of 16 codes, as Format::codes() makes it.
+#pragma once
+
+#include "cuda/vec/units.cuh"
+
+namespace mlx_native::cuda {
+
+constexpr int kPlanes = 3;
+
+/// Products of A, 16 rows of bytes, and B, 8 columns of signed bytes, onto c. With g = lane / 4 and t = lane % 4:
+///   a: rows g, g + 8; 4 t to 4 t + 3 of 16 bytes, then the same of the next 16
+///   b: column g; likewise
+///   d[0], d[1]: row g, columns 2 t, 2 t + 1;   d[2], d[3]: row g + 8
+template <bool kSigned>
+__device__ __forceinline__ void multiply_32(int (&d)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2,
+                                            std::uint32_t a3, std::uint32_t b0, std::uint32_t b1, int2 c) {
+  if constexpr (kSigned)
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%10,%11};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c.x), "r"(c.y));
+  else
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%10,%11};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1), "r"(c.x), "r"(c.y));
+}
+template <bool kSigned>
+__device__ __forceinline__ void multiply_16(int (&d)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t b, int2 c) {
+  if constexpr (kSigned)
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%7,%8};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(b), "r"(c.x), "r"(c.y));
+  else
+    asm("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%7,%8,%7,%8};"
+        : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+        : "r"(a0), "r"(a1), "r"(b), "r"(c.x), "r"(c.y));
+}
+/// What a lane reads of the activations of a unit: its T columns, the unit's sums, and the factors of the columns whose
+/// sums it holds.
+template <int T>
+struct DigitColumns {
+  const std::uint8_t* at[T];
+  const std::uint8_t* sums;
+  float2 factor[T];
+  static constexpr int columns = T == 1 ? 6 : 12;
+};
+
+/// A float whose last bit is 1: an integer below 2^22 is the difference of its bits and of those of a sum with it.
+constexpr float kMagic = 0x1.8p23f;
+constexpr int kMagicBits = 0x4b400000;
+
+/// A WordReader (formats/format.h) of a unit. kAligned: it lies at a multiple of 16.
+template <int kAlign, bool kAligned>
+struct UnitReader : WordReader<kAlign> {
+  const std::uint8_t* unit;
+
+  __device__ __forceinline__ std::uint32_t load(const std::uint8_t* run) const {
+    if constexpr (kAligned) {
+      const std::uint8_t* const p = run + 4 * this->index;
+      if ((run - unit) % 4 == 0) return load4(p);
+      return __funnelshift_r(load4(p - 2), load4(p + 2), 16);
+    }
+    return WordReader<kAlign>::load(run);
+  }
+};
+
+/// What the kernel knows of a format: of a unit of kValues, kRowBytes of a row, kXBytes of a column of x, kSumBytes of
+/// a column of sums. kAligned: kRowBytes is a multiple of 16, as the weights' address must be.
+///   add(rows, x, g, t, sums): sums += rows times columns
+template <class Format>
+struct DigitUnit {
+  static constexpr bool kSmallFactors = requires(const typename Format::Block& b) {
+    Format::group_bytes(ScalarReader<Format::kAlign>{}, b);
+  };
+  static constexpr int kValues = 256, kGroup = Format::kGroup, kGroups = kValues / kGroup, kXBytes = kValues;
+  static constexpr int kRowBytes = kValues / Format::kValues * int(sizeof(typename Format::Block));
+  static constexpr bool kAligned = kRowBytes % 16 == 0;
+  static constexpr bool kSigned = Format::kBias == 128;  // codes without their top bit's change are what is meant
+  static constexpr int kBias = kSigned ? 0 : Format::kBias;
+  // Sums of a group of a column: what its products begin with, or two halfs that the offsets are multiplied by.
+  static constexpr int kSumBytes = Format::kHasOffset ? 4 * kGroups : kBias != 0 ? 4 * kGroups : 0;
+  static_assert(kGroup == 32 || kGroup == 16);
+  static_assert(kSmallFactors || (kGroup == 32 && Format::kValues == 32 && !Format::kHasOffset));
+  static_assert(!Format::kHasOffset || (kGroups == 8 && kBias == 0));
+
+  static __device__ __forceinline__ std::uint32_t codes(const Rows& rows, int r, int t, int run) {
+    using Block = typename Format::Block;
+    const auto* const blocks = reinterpret_cast<const Block*>(rows.at[r]);
+    const std::uint32_t word = Format::codes(UnitReader<Format::kAlign, kAligned>{{t}, rows.at[r]},
+                                             blocks[16 * run / Format::kValues], run % (Format::kValues / 16));
+    return kSigned ? word ^ 0x80808080u : word;
+  }
+
+  /// What products of group `group` with columns 2 t and 2 t + 1 of product `c` begin with.
+  template <int T>
+  static __device__ __forceinline__ int2 start(const DigitColumns<T>& x, int t, int c, int group) {
+    constexpr int kStart = kSmallFactors ? 0 : kMagicBits;
+    if constexpr (kBias == 0) return make_int2(kStart, kStart);
+    return *reinterpret_cast<const int2*>(x.sums + 4 * (x.columns * group + 8 * c + 2 * t));
+  }
+
+  template <int T>
+  static __device__ __forceinline__ void add(const Rows& rows, const DigitColumns<T>& x, int g, int t, Sums<T>& sums) {
+    if constexpr (kSmallFactors)
+      add_small<T>(rows, x, g, t, sums);
+    else
+      add_scaled<T>(rows, x, t, sums);
+  }
+
+  /// A scale a group, any f16.
+  template <int T>
+  static __device__ __forceinline__ void add_scaled(const Rows& rows, const DigitColumns<T>& x, int t, Sums<T>& sums) {
+    Sums<T> unit = {};
+#pragma unroll
+    for (int pair = 0; pair < kGroups / 2; ++pair) {
+      std::uint32_t a[2][4];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) a[i / 4][i % 4] = codes(rows, i / 4, t, 4 * pair + i % 4);
+      float scale[2][2];
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        scale[i / 2][i % 2] = half_to_float(*reinterpret_cast<const std::uint16_t*>(
+            &reinterpret_cast<const typename Format::Block*>(rows.at[i / 2])[2 * pair + i % 2].d));
+#pragma unroll
+      for (int c = 0; c < T; ++c) {
+        const uint4 b = load16(x.at[c] + 64 * pair + 16 * t);
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          int products[4];
+          multiply_32<kSigned>(products, a[0][2 * j], a[1][2 * j], a[0][2 * j + 1], a[1][2 * j + 1], word_of(b, 2 * j),
+                               word_of(b, 2 * j + 1), start<T>(x, t, c, 2 * pair + j));
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            unit[c][i] = fmaf(scale[i / 2][j], __int_as_float(products[i]) - kMagic, unit[c][i]);
+        }
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < T; ++c)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) sums[c][i] = fmaf(i % 2 ? x.factor[c].y : x.factor[c].x, unit[c][i], sums[c][i]);
+  }
+
+  /// A block is a unit; scales and offsets are small integers.
+  template <int T>
+  static __device__ __forceinline__ void add_small(const Rows& rows, const DigitColumns<T>& x, int g, int t,
+                                                   Sums<T>& sums) {
+    using Block = typename Format::Block;
+    constexpr int kRuns = kGroup / 16;
+    const auto factors0 =
+        Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const Block*>(rows.at[0]));
+    const auto factors1 =
+        Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const Block*>(rows.at[1]));
+    int unit[T][4] = {};
+#pragma unroll
+    for (int four = 0; four < 4; ++four) {
+      std::uint32_t a[2][4];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) a[i / 4][i % 4] = codes(rows, i / 4, t, 4 * four + i % 4);
+      int scale[2][4 / kRuns];
+#pragma unroll
+      for (int j = 0; j < 4 / kRuns; ++j) {
+        const int group = 4 / kRuns * four + j;
+        scale[0][j] = byte_of(factors0.scales[group / 4], group % 4);
+        scale[1][j] = byte_of(factors1.scales[group / 4], group % 4);
+      }
+#pragma unroll
+      for (int c = 0; c < T; ++c) {
+        const uint4 b = load16(x.at[c] + 64 * four + 16 * t);
+#pragma unroll
+        for (int j = 0; j < 4 / kRuns; ++j) {
+          const int2 first = start<T>(x, t, c, 4 / kRuns * four + j);
+          int products[4];
+          if constexpr (kRuns == 2)
+            multiply_32<kSigned>(products, a[0][2 * j], a[1][2 * j], a[0][2 * j + 1], a[1][2 * j + 1],
+                                 word_of(b, 2 * j), word_of(b, 2 * j + 1), first);
+          else
+            multiply_16<kSigned>(products, a[0][j], a[1][j], word_of(b, j), first);
+#pragma unroll
+          for (int i = 0; i < 4; ++i) unit[c][i] += scale[i / 2][j] * products[i];
+        }
+      }
+    }
+    Sums<T> offsets = {};
+    if constexpr (Format::kHasOffset) {
+      const std::uint32_t pick = (t & 1) ? 0x4342u : 0x4140u;  // bytes 2 t and 2 t + 1 of two words, as halfs
+      const std::uint32_t min0 = __byte_perm(t < 2 ? factors0.offsets[0] : factors0.offsets[1], 0, pick);
+      const std::uint32_t min1 = __byte_perm(t < 2 ? factors1.offsets[0] : factors1.offsets[1], 0, pick);
+      const std::uint32_t a[4] = {min0, min1, min0, min1};
+#pragma unroll
+      for (int c = 0; c < T; ++c) {
+        const std::uint8_t* const at = x.sums + 32 * (8 * c + g) + 4 * t;
+        multiply_tile<false>(offsets[c], a, load4(at), load4(at + 16));
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < T; ++c)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        float sum = (i / 2 ? factors1 : factors0).scale_unit * float(unit[c][i]);
+        if constexpr (Format::kHasOffset)
+          sum = fmaf(kUnscale * (i / 2 ? factors1 : factors0).offset_unit, offsets[c][i], sum);
+        sums[c][i] = fmaf(i % 2 ? x.factor[c].y : x.factor[c].x, sum, sums[c][i]);
+      }
+  }
+  static __device__ __forceinline__ int byte_of(std::uint32_t word, int i) {
+    if constexpr (Format::kHasOffset) return int(word >> (8 * i) & 255u);  // below 64
+    return int(word << (24 - 8 * i)) >> 24;
+  }
+};
+
+/// Where a unit of a row of x goes: its column in each plane, and what its sums and factors are written to.
+struct DigitPlace {
+  const float* from;
+  std::uint8_t* x;
+  std::uint32_t plane_bytes;  // between planes of x
+  std::uint8_t* sums;         // of the unit
+  float* factors;             // of the unit's columns, `columns` of them
+  std::uint32_t columns;
+  std::uint32_t column, next;  // of plane 0, and from plane to plane
+};
+
+struct LoadedUnit {
+  float4 v[2];  // values 4 lane to 4 lane + 3 of each 128
+};
+__device__ __forceinline__ LoadedUnit load_unit(const float* x, int lane) {
+  LoadedUnit all;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float* const p = x + 128 * i + 4 * lane;
+    if (reinterpret_cast<std::uintptr_t>(x) % 16 == 0)
+      all.v[i] = *reinterpret_cast<const float4*>(p);
+    else
+      all.v[i] = make_float4(p[0], p[1], p[2], p[3]);
+  }
+  return all;
+}
+
+/// The exponent of the largest, as floats have it, but so that its unit is a normal number.
+__device__ __forceinline__ std::uint32_t largest_exponent(const LoadedUnit& all) {
+  std::uint32_t largest = 0;
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+    for (const float v : {all.v[i].x, all.v[i].y, all.v[i].z, all.v[i].w})
+      largest = max(largest, __float_as_uint(v) & 0x7fffffffu);
+  return max(__reduce_max_sync(0xffffffffu, largest) >> 23, 32u);
+}
+/// 2^power; not a number where the largest activation is none or infinite.
+__device__ __forceinline__ float factor_of(std::uint32_t exponent, int power) {
+  return __uint_as_float(exponent == 255 ? 0x7fc00000u : (127u + std::uint32_t(power)) << 23);
+}
+
+/// Writes the digits of a unit, an integer below 2^22 each, and their sums.
+template <class U>
+__device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitPlace& to, int lane) {
+  const std::uint32_t exponent = largest_exponent(all);
+  const float scale = __uint_as_float((275 - exponent) << 23);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float value[4] = {all.v[i].x, all.v[i].y, all.v[i].z, all.v[i].w};
+    std::uint32_t digits[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      digits[j] = (__float_as_uint(value[j] * scale + kMagic) + (0x808080u - std::uint32_t(kMagicBits))) ^ 0x808080u;
+    const std::uint32_t low01 = __byte_perm(digits[0], digits[1], 0x5140),
+                        low23 = __byte_perm(digits[2], digits[3], 0x5140);
+    const std::uint32_t high =
+        __byte_perm(__byte_perm(digits[0], digits[1], 0x0062), __byte_perm(digits[2], digits[3], 0x0062), 0x5410);
+    const std::uint32_t plane[3] = {__byte_perm(low01, low23, 0x5410), __byte_perm(low01, low23, 0x7632), high};
+    const int run = 8 * i + lane / 4;
+    std::uint8_t* const word = to.x + 64 * (run / 4) + 16 * (lane % 4) + 4 * (run % 4);
+    int sum[3];
+#pragma unroll
+    for (int p = 0; p < 3; ++p) {
+      *reinterpret_cast<std::uint32_t*>(word + p * to.plane_bytes) = plane[p];
+      if constexpr (U::kSumBytes != 0) sum[p] = __dp4a(int(plane[p]), 0x01010101, 0);
+    }
+    if constexpr (U::kSumBytes != 0) {
+      constexpr int kLanes = U::kGroup / 4;
+#pragma unroll
+      for (int apart = 1; apart < kLanes; apart *= 2)
+#pragma unroll
+        for (int p = 0; p < 3; ++p) sum[p] += __shfl_xor_sync(0xffffffffu, sum[p], apart);
+      const int group = (32 * i + lane) / kLanes;
+      if (lane % kLanes == 0) {
+#pragma unroll
+        for (int p = 0; p < 3; ++p) {
+          const std::uint32_t column = to.column + p * to.next;
+          if constexpr (U::kBias != 0) {
+            // A unit's sums lie by groups, a group's by columns, of which there are as many as factors.
+            const int begin = U::kSmallFactors ? 0 : kMagicBits;
+            reinterpret_cast<int*>(to.sums)[group * to.columns + column] = begin - U::kBias * sum[p];
+          } else {
+            // Both are halfs.
+            const int high_part = (sum[p] + 32) & ~63;
+            auto* const halfs = reinterpret_cast<std::uint16_t*>(to.sums + 32 * column) + group;
+            halfs[0] = float_to_half(float(sum[p] - high_part));
+            halfs[8] = float_to_half(float(high_part));
+          }
+        }
+      }
+    }
+  }
+  if (lane < 3) to.factors[to.column + lane * to.next] = factor_of(exponent, int(exponent) - 148 + 8 * lane);
+}
+
+/// Splits `count` units, of which place(i) tells where they lie and go, a warp every `step`th from `first` on.
+template <class U, class Place>
+__device__ __forceinline__ void split_all_digits(std::uint32_t first, std::uint32_t step, std::uint32_t count, int lane,
+                                                 const Place& place) {
+  constexpr std::uint32_t kAtOnce = 4;  // for the loads take long
+  for (std::uint32_t at = first; at < count; at += kAtOnce * step) {
+    LoadedUnit loaded[kAtOnce];
+#pragma unroll
+    for (std::uint32_t j = 0; j < kAtOnce; ++j)
+      if (at + j * step < count) loaded[j] = load_unit(place(at + j * step).from, lane);
+#pragma unroll
+    for (std::uint32_t j = 0; j < kAtOnce; ++j)
+      if (at + j * step < count) split_digits<U>(loaded[j], place(at + j * step), lane);
+  }
+}
+
+}  // namespace mlx_native::cuda

@@ -1,0 +1,71 @@
+// How a product of one to four rows is spread over Hopper's multiprocessors, and where things lie in shared memory.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/vec/plan.h"
+
+namespace mlx_native::cuda {
+
+/// Slabs of 16 rows of W go through a ring in shared memory in steps of `step_units` units of 256 columns, of which
+/// each of a team's kStreamWarps warps takes one; slabs whose rows are short go several at a time. A warp adds up its
+/// units of a slab in their order, and the warps' sums are added in theirs: so a row of the result has the same bits in
+/// every call.
+struct StreamPlan {
+  VecPlan::Target target[VecPlan::kMostTargets];
+  std::uint32_t targets;
+  const float* input;
+  std::uint64_t row_bytes;
+  std::uint32_t m, k, units;
+  std::uint32_t step_units, step_slabs_log2;  // the first a power of two; their product is kStreamWarps
+  std::uint32_t slabs;                        // in all
+  std::uint32_t pitch;                        // bytes between rows in the ring
+  std::uint32_t stage_bytes, stages;          // the latter a multiple of the teams
+  std::uint32_t batch;     // rounds whose sums are put together at a time; likewise, and a power of two
+  std::uint32_t x_stride;  // bytes between columns of x
+  // Offsets in shared memory, which begins with the barriers and the ring.
+  std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
+};
+
+constexpr std::uint32_t kStreamWarps = 8, kMostStages = 14, kRingAt = 256;
+
+/// What a plan depends on besides the problem.
+struct StreamShape {
+  std::uint32_t rows, columns;  // of x, of products
+  std::uint32_t teams;
+  std::uint32_t row_bytes, x_bytes, sum_bytes;  // of a unit: of a row of W, of a column of x, of all sums
+  bool aligned;
+};
+
+/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough.
+inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes) {
+  plan.step_units = kStreamWarps;
+  plan.step_slabs_log2 = 0;
+  while (plan.step_units / 2 >= plan.units) plan.step_units /= 2, ++plan.step_slabs_log2;
+  plan.pitch = ((plan.step_units * shape.row_bytes + (shape.aligned ? 0 : 14) + 15) / 16 | 1) * 16;
+  plan.stage_bytes = ((16 << plan.step_slabs_log2) * plan.pitch + 127) / 128 * 128;
+  plan.x_stride = plan.units * shape.x_bytes + 64;
+  std::size_t at = kRingAt;
+  const auto take = [&](std::size_t size) {
+    const std::size_t begin = at;
+    at = (at + size + 127) / 128 * 128;
+    return static_cast<std::uint32_t>(begin);
+  };
+  plan.batch = plan.units < 32 ? 2 * shape.teams : shape.teams;
+  plan.partials_at = take(2 * plan.batch * kStreamWarps * 16 * shape.rows * sizeof(float));
+  plan.factors_at = take(plan.units * shape.columns * sizeof(float));
+  plan.sums_at = take(plan.units * shape.sum_bytes);
+  plan.x_at = take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
+  at += 256;  // columns that are none are read too
+  if (at + 3 * std::size_t{plan.stage_bytes} > bytes) return false;
+  plan.stages = static_cast<std::uint32_t>(std::min<std::size_t>(kMostStages, (bytes - at) / plan.stage_bytes));
+  plan.stages -= plan.stages % shape.teams;
+  const std::uint32_t ring = plan.stages * plan.stage_bytes;
+  for (std::uint32_t* const offset : {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}) *offset += ring;
+  plan.shared_bytes = static_cast<std::uint32_t>(at) + ring;
+  return true;
+}
+
+}  // namespace mlx_native::cuda
