@@ -7,8 +7,16 @@
 
 namespace mlx_native::cuda {
 
+/// Groups that one multiprocessor shall have registers for.
 template <class Kernel>
-__global__ void __launch_bounds__(Kernel::kThreads) common_kernel(const __grid_constant__ typename Kernel::Args args) {
+constexpr int at_once() {
+  if constexpr (requires { Kernel::kAtOnce; }) return Kernel::kAtOnce;
+  return 1;
+}
+
+template <class Kernel>
+__global__ void __launch_bounds__(Kernel::kThreads, at_once<Kernel>())
+    common_kernel(const __grid_constant__ typename Kernel::Args args) {
   extern __shared__ __align__(16) float scratch[];
   allow_next();
   if constexpr (requires { Kernel::before(Thread{}, args, scratch); }) {

@@ -315,15 +315,14 @@ __device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitP
 template <class U, class Place>
 __device__ __forceinline__ void split_all_digits(std::uint32_t first, std::uint32_t step, std::uint32_t count, int lane,
                                                  const Place& place) {
-  constexpr std::uint32_t kAtOnce = 4;  // for the loads take long
-  for (std::uint32_t at = first; at < count; at += kAtOnce * step) {
-    LoadedUnit loaded[kAtOnce];
-#pragma unroll
-    for (std::uint32_t j = 0; j < kAtOnce; ++j)
-      if (at + j * step < count) loaded[j] = load_unit(place(at + j * step).from, lane);
-#pragma unroll
-    for (std::uint32_t j = 0; j < kAtOnce; ++j)
-      if (at + j * step < count) split_digits<U>(loaded[j], place(at + j * step), lane);
+  // One unit's loads are under way while another is split. Not unrolled: code that is run once is slow to come.
+  if (first >= count) return;
+  LoadedUnit next = load_unit(place(first).from, lane);
+#pragma unroll 1
+  for (std::uint32_t at = first; at < count; at += step) {
+    const LoadedUnit now = next;
+    if (at + step < count) next = load_unit(place(at + step).from, lane);
+    split_digits<U>(now, place(at), lane);
   }
 }
 

@@ -150,11 +150,13 @@ bool launch_stream(Launch& on, StreamPlan plan) {
                                .aligned = U::kAligned};
   if (!spread(plan, kShape, (on.machine.shared_bytes + kReserved) / kGroups - kReserved)) return false;
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  // With fewer stages, or nothing that follows a group's first rows, half a multiprocessor is the slower choice.
-  if (kTeams == 1 && (plan.stages < 4 || items < on.machine.multiprocessors)) return false;
+  // Half a multiprocessor is for a product behind another one, which has the other half. Else, with fewer stages, or
+  // with nothing that follows a group's first rows it is the slower choice.
+  const std::uint32_t groups = on.machine.multiprocessors;
+  if (kTeams == 1 && (!on.after_product || plan.stages < 4 || items < groups)) return false;
   const auto is_new = [&](const VecPlan::Target& target) { return on.is_new && on.is_new(target.weight); };
   on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows, kTeams>),
-           {std::min(on.machine.multiprocessors, items), 32 * (kTeams * kStreamWarps + 1), plan.shared_bytes}, &plan,
+           {std::min(groups, items), 32 * kTeams * (kStreamWarps + 1), plan.shared_bytes}, &plan,
            std::none_of(plan.target, plan.target + plan.targets, is_new));
   return true;
 }

@@ -1,7 +1,7 @@
 // Products of one to four rows with quantized weights, on Hopper.
 //
-// One warp of a group streams rows of W through a ring in shared memory, in pieces of many hundred bytes; the others
-// each multiply a unit of every stage. A group takes half of a multiprocessor where x leaves room for that: then the
+// A warp or two of a group stream rows of W through a ring in shared memory, in pieces of many hundred bytes; the
+// others each multiply a unit of a stage. A group takes half of a multiprocessor where x leaves room for that: then the
 // next kernel's groups are there before this one's are done, and their rings fill while it ends and they wait for x.
 #pragma once
 
@@ -30,10 +30,22 @@ struct StreamSlab {
   __device__ __forceinline__ const VecPlan::Target& target() const { return p.target[product]; }
 };
 
-/// Fills the ring: a row a lane.
+/// bulk_copy() of what is read once: it leaves L2 before anything else does, such as code and activations.
+__device__ __forceinline__ void bulk_copy_once(void* to, const void* from, std::uint32_t bytes,
+                                               SharedBarrier& barrier) {
+  std::uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy)
+      : "memory");
+}
+
+/// Fills the ring: a row a lane of all who load, of whom this is `loader`.
 template <class U, int kTeams>
 __device__ __forceinline__ void stream_rows(const StreamPlan& p, std::uint8_t* ring, StreamStage* stages,
-                                            std::uint32_t lane) {
+                                            std::uint32_t loader, std::uint32_t lane) {
   const std::uint32_t rows = 16u << p.step_slabs_log2, step = gridDim.x << p.step_slabs_log2;
   std::uint32_t place = 0, parity = 1;
   for (std::uint32_t first = blockIdx.x << p.step_slabs_log2; first < p.slabs; first += kTeams * step) {
@@ -42,7 +54,7 @@ __device__ __forceinline__ void stream_rows(const StreamPlan& p, std::uint8_t* r
       for (std::uint32_t slab = first; slab < first + kTeams * step; slab += step) {
         stages[place].empty.await(parity);
         std::uint32_t all = 0;
-        for (std::uint32_t r = lane; r < rows; r += 32) {
+        for (std::uint32_t r = lane * kTeams + loader; r < rows; r += 32 * kTeams) {
           if (slab + r / 16 >= p.slabs) break;
           const StreamSlab of(p, slab + r / 16);
           const std::uint32_t row = of.row + r % 16;
@@ -55,7 +67,7 @@ __device__ __forceinline__ void stream_rows(const StreamPlan& p, std::uint8_t* r
             from -= before;
             bytes = (before + width + 15) / 16 * 16;
           }
-          bulk_copy(ring + place * p.stage_bytes + r * p.pitch, from, bytes, stages[place].full);
+          bulk_copy_once(ring + place * p.stage_bytes + r * p.pitch, from, bytes, stages[place].full);
           all += bytes;
         }
         all = __reduce_add_sync(0xffffffffu, all);
@@ -86,9 +98,16 @@ __device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int
   }
 }
 
-/// kRows: 2 or 4, at least p.m. kTeams: 1 for half a multiprocessor, or 2, which take rounds by turns.
+/// Threads that registers are dealt for: of two rows of x and two teams more than there are, so that a small kernel's
+/// group finds some too.
+constexpr int stream_threads(int rows, int teams) {
+  return rows == 2 && teams == 2 ? 768 : 32 * teams * (int(kStreamWarps) + 1);
+}
+
+/// kRows: 2 or 4, at least p.m. kTeams: 1 for half a multiprocessor, or 2, which take rounds by turns. For each team a
+/// warp loads.
 template <class Format, int kRows, int kTeams>
-__global__ void __launch_bounds__(32 * (kTeams * kStreamWarps + 1), 3 - kTeams)
+__global__ void __launch_bounds__(stream_threads(kRows, kTeams), 3 - kTeams)
     stream_kernel(const __grid_constant__ StreamPlan p) {
 #if __CUDA_ARCH__ >= 900
   using U = DigitUnit<Format>;
@@ -102,13 +121,13 @@ __global__ void __launch_bounds__(32 * (kTeams * kStreamWarps + 1), 3 - kTeams)
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
 
   if (threadIdx.x == 0) {
-    for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init(kStreamWarps);
+    for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(kTeams), stages[i].empty.init(kStreamWarps);
     fence_barrier_init();
   }
   allow_next();
   __syncthreads();
-  if (warp == kWarps) {
-    stream_rows<U, kTeams>(p, ring, stages, std::uint32_t(lane));
+  if (warp >= kWarps) {
+    stream_rows<U, kTeams>(p, ring, stages, warp - kWarps, std::uint32_t(lane));
     return;
   }
 

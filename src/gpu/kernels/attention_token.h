@@ -13,8 +13,8 @@ namespace mlx_native::gpu {
 template <int kShare, int kMostRows>
 struct AttentionTokenShape {
   K_STATIC int kRows = kShare > 8 && kMostRows > 2 ? 2 : kMostRows;  // as scratch allows
-  K_STATIC int kKeys = kShare > 4 ? 64 / kShare : 16;
-  K_STATIC int kSimdgroups = kShare > 4 ? 4 : 8;
+  K_STATIC int kKeys = kShare > 4 ? 64 / kShare : 4;
+  K_STATIC int kSimdgroups = kShare > 4 ? 4 : 12;
   K_STATIC uint32_t kStep = uint32_t(kKeys * kSimdgroups);  // keys of a group
   K_STATIC int kSlice = 32 * kShare;
   // Sums of values, then maximum, sum of weights and factor of each simdgroup and row, then what rows sum up to.

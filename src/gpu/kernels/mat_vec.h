@@ -43,31 +43,39 @@ struct MatVecSums {
   float v[kM][MatVecShape::kRows];
 };
 
-/// Adds the products of the kChunk values from `first` on. Not kWhole: `count` ends among them, and scratch is zero
-/// behind it.
-template <class Format, int kM, bool kWhole, class Thread>
-K_FN MatVecSums<kM> add_chunk(Thread t, WeightRows weights, uint32_t first, uint32_t count, const K_SHARED float* x,
-                              MatVecSums<kM> sums) {
-  constexpr int kRows = MatVecShape::kRows, kStride = MatVecShape::kTileValues / kM / 64 * 68;
-  constexpr int kAhead = MatVecShape::kAhead;
-  const uint32_t start = first + t.lane();
-  float w[kAhead][kRows];
+/// What a lane multiplies of a chunk of plain weights: values `lane`, lane + 32 and so on of each row.
+struct MatVecChunk {
+  float v[MatVecShape::kAhead][MatVecShape::kRows];
+};
+
+/// The kChunk values from `first` on; zeros from `count` on.
+template <class Format, class Thread>
+K_FN MatVecChunk load_chunk(Thread t, WeightRows weights, uint32_t first, uint32_t count) {
+  MatVecChunk chunk;
   K_UNROLL
-  for (int j = 0; j < kAhead; ++j) {
-    const uint32_t i = start + 32 * uint32_t(j);
+  for (int j = 0; j < MatVecShape::kAhead; ++j) {
+    const uint32_t i = first + t.lane() + 32 * uint32_t(j);
     K_UNROLL
-    for (int r = 0; r < kRows; ++r)
-      w[j][r] = kWhole || i < count
-                    ? Format::value(load_as<typename Format::Block>(weights.row[r] + i * uint32_t(Format::kAlign)))
+    for (int r = 0; r < MatVecShape::kRows; ++r)
+      chunk.v[j][r] =
+          i < count ? Format::value(load_as<typename Format::Block>(weights.row[r] + i * uint32_t(Format::kAlign)))
                     : 0.0f;
   }
+  return chunk;
+}
+
+/// Adds a chunk's products; x is zero behind the last value.
+template <int kM, class Thread>
+K_FN MatVecSums<kM> add_chunk(Thread t, const MatVecChunk& chunk, uint32_t first, const K_SHARED float* x,
+                              MatVecSums<kM> sums) {
+  constexpr int kRows = MatVecShape::kRows, kStride = MatVecShape::kTileValues / kM / 64 * 68;
   K_UNROLL
-  for (int j = 0; j < kAhead; ++j) {
+  for (int j = 0; j < MatVecShape::kAhead; ++j) {
     K_UNROLL
     for (int m = 0; m < kM; ++m) {
-      const float value = x[m * kStride + staged(start + 32 * uint32_t(j))];
+      const float value = x[m * kStride + staged(first + t.lane() + 32 * uint32_t(j))];
       K_UNROLL
-      for (int r = 0; r < kRows; ++r) sums.v[m][r] = multiply_add(w[j][r], value, sums.v[m][r]);
+      for (int r = 0; r < kRows; ++r) sums.v[m][r] = multiply_add(chunk.v[j][r], value, sums.v[m][r]);
     }
   }
   return sums;
@@ -80,10 +88,12 @@ K_FN MatVecSums<kM> add_tile(Thread t, WeightRows weights, uint32_t count, const
   constexpr int kRows = MatVecShape::kRows, kStride = MatVecShape::kTileValues / kM / 64 * 68;
   if constexpr (Format::kPlain) {
     constexpr uint32_t kChunk = MatVecShape::kChunk;
-    uint32_t first = 0;
-    for (; first + kChunk <= count; first += kChunk)
-      sums = add_chunk<Format, kM, true>(t, weights, first, count, x, sums);
-    if (first < count) sums = add_chunk<Format, kM, false>(t, weights, first, count, x, sums);
+    MatVecChunk next = load_chunk<Format>(t, weights, 0, count);
+    for (uint32_t first = 0; first < count; first += kChunk) {
+      const MatVecChunk chunk = next;
+      if (first + kChunk < count) next = load_chunk<Format>(t, weights, first + kChunk, count);
+      sums = add_chunk<kM>(t, chunk, first, x, sums);
+    }
   } else {
     using Block = typename Format::Block;
     using Share = Deal<Format>;

@@ -12,6 +12,7 @@ namespace mlx_native::gpu {
 struct HeadsToCacheKernel {
   using Args = HeadsProblem;
   K_STATIC int kThreads = HeadsShape::kThreads, kScratchBytes = HeadsShape::kScratchBytes;
+  K_STATIC int kAtOnce = 5;  // as AddNormKernel
   template <class Thread>
   static K_FN void before(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
     heads_angles(t, a, t.group(), scratch);
@@ -33,6 +34,7 @@ struct HeadsToCacheKernel {
 struct AddNormKernel {
   using Args = AddNormArgs;
   K_STATIC int kThreads = AddNormShape::kThreads, kScratchBytes = kThreads / 32 * 4;
+  K_STATIC int kAtOnce = 5;  // so that there is room for one beside a product's group
   template <class Thread>
   static K_FN void run(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
     add_norm(t, a, scratch);
