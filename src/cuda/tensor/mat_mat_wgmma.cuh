@@ -249,27 +249,44 @@ struct Multiplier {
     write(unit, sums);
   }
 
+  template <bool kFirst, class A, class B>
+  static __device__ __forceinline__ auto& either(A& first, B& second) {
+    if constexpr (kFirst)
+      return first;
+    else
+      return second;
+  }
+
   template <int kColumns>
   __device__ void make(const Unit& unit) requires(!Shape::kGroups && !Shape::kSpans) {
-    float sums[kColumns / 2];
+    float sums[kColumns / 2], part[kFull ? kColumns / 2 : 1];
+    // The tensor cores cut off what they add: for Full no longer than a chunk.
+    float(&products)[kColumns / 2] = either<kFull>(part, sums);
 #pragma unroll
-    for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0f;
+    for (int i = 0; i < kColumns / 2; ++i) sums[i] = products[i] = 0.0f;
     Frags even = {}, other = {};
     Frags& odd = Shape::kAhead ? other : even;
     LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
     rings.raw.await_full();
     decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      multiply<kColumns>(sums, even, odd);
+      multiply<kColumns>(products, even, odd);
       decode<1>(chunk, factors, odd);
       if constexpr (Shape::kChunkTiles == 4) {
-        multiply<kColumns>(sums, odd, even);
+        multiply<kColumns>(products, odd, even);
         decode<2>(chunk, factors, even);
-        multiply<kColumns>(sums, even, odd);
+        multiply<kColumns>(products, even, odd);
         decode<3>(chunk, factors, odd);
       }
-      multiply<kColumns>(sums, odd, even);
+      multiply<kColumns>(products, odd, even);
       release_weights();  // now that a product has what was read of them
+      if constexpr (kFull) {
+        static_assert(!Shape::kAhead);
+        add(sums, part, 1.0f, 1.0f);
+#pragma unroll
+        for (int i = 0; i < kColumns / 2; ++i) part[i] = 0.0f;
+        hold(part);
+      }
       if (chunk + 1 < unit.end_chunk) {
         rings.raw.await_full();
         decode<0>(chunk + 1, factors, even);
