@@ -143,6 +143,25 @@ TEST_P(Products, InBfloatsRoundTheFactorsAndAreElseExact) {
   if (found == 0) GTEST_SKIP() << "this processor multiplies no bfloat16s";
 }
 
+TEST(LongRows, AreMultipliedInPartsWithTheSameBits) {
+  // A row of x fits L1 as it is prepared, three do not; the last step of a row is not whole.
+  const std::uint32_t m = 3, n = 40, k = 33 * 256;
+  for (const auto& [format, rows] : rows_of(Op::MatVec)) {
+    const Weights w(format, std::size_t{n} * k, 6);
+    const std::vector<float> x = Random(7).values(std::size_t{m} * k);
+    const std::vector<double> wanted = product(x, w.values, m, n, k);
+    for (const Kernel& kernel : rows) {
+      if (kernel.name.find("_row_") == std::string::npos) continue;
+      const std::vector<float> y = multiply(kernel, w, x, m, n, k, 1);
+      EXPECT_LE(relative_error(y, wanted), error_bound(kernel.accuracy)) << kernel.name;
+      for (std::uint32_t row = 0; row < m; ++row) {
+        const std::vector<float> alone = multiply(kernel, w, std::span(x).subspan(row * k, k), 1, n, k, 2);
+        EXPECT_EQ(0, std::memcmp(&y[row * n], alone.data(), n * sizeof(float))) << kernel.name << " row " << row;
+      }
+    }
+  }
+}
+
 class RoutedProducts : public testing::TestWithParam<Op> {};
 INSTANTIATE_TEST_SUITE_P(Ops, RoutedProducts, testing::Values(Op::MatVecId, Op::MatMatId),
                          [](const auto& info) { return std::string(op_name(info.param)); });
