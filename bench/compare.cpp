@@ -60,11 +60,21 @@ struct Cell {
   double work() const { return (by_bytes() ? bytes : flops) * 1e-9; }
 };
 
-/// f32 multiply-adds of the ISA as `mlxn bench --limits` names it; of the newest that the machine has if empty.
+/// The ISA, as `mlxn bench --limits` names it, whose f32 multiply-adds are those of `isa`: some add only other
+/// products.
+std::string_view float_isa(std::string_view isa) {
+  if (isa == "avx_vnni") return "avx2";
+  if (isa == "avx512_bf16" || isa == "amx") return "avx512";
+  if (isa == "neon_dotprod") return "neon";
+  return isa;
+}
+
+/// f32 multiply-adds of the ISA; of the newest that the machine has if empty.
 const mlxn::Peak& peak_of(const std::string& isa) {
   const mlxn::Peak* found = nullptr;
   for (const mlxn::Peak& peak : mlxn::peaks())
-    if (std::string_view(peak.operands) == "f32" && peak.supported() && (isa.empty() || isa == peak.isa)) found = &peak;
+    if (std::string_view(peak.operands) == "f32" && peak.supported() && (isa.empty() || float_isa(isa) == peak.isa))
+      found = &peak;
   if (!found) throw std::runtime_error(fmt::format("no f32 multiply-adds of the ISA '{}' on this machine", isa));
   return *found;
 }
