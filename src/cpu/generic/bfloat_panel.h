@@ -60,7 +60,7 @@ struct BfloatPanel : BfloatRows {
       UIntVec words[4];
       load_columns(from + 16 * run, stride, words);
       MLXN_UNROLL
-      for (int j = 0; j < 4; ++j) to[4 * run + j].pairs[v] = words[j];
+      for (int j = 0; j < 4; ++j) to[4 * run + j].value[v] = words[j];
     }
   }
 };

@@ -40,8 +40,12 @@ struct BfloatTile {
 
   /// Two values of each of kColumns weight rows.
   struct Weights {
-    UIntVec pairs[kVectors];
+    UIntVec value[kVectors];
   };
+
+  using X = uint32_t;  // a pair
+  static K_FN UIntVec spread(uint32_t x) { return x + UIntVec{}; }
+  static K_FN Vec add(Vec sum, UIntVec weights, UIntVec x) { return dot2(sum, weights, x); }
 
   /// y[i] = row i of x . weights over `pairs` pairs of values, for `m` <= kTileRows rows.
   static void multiply(int m, const Weights* weights, int pairs, const uint32_t* const* x, Vec (*y)[kVectors],

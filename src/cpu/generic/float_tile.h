@@ -16,6 +16,10 @@ struct FloatTile {
     Vec value[kVectors];
   };
 
+  using X = float;
+  static K_FN Vec spread(float x) { return splat(x); }
+  static K_FN Vec add(Vec sum, Vec weights, Vec x) { return fma(x, weights, sum); }
+
   /// y[i] = row i of x . weights over `length` values, for `m` <= kTileRows rows.
   static void multiply(int m, const Weights* weights, int length, const float* const* x, Vec (*y)[kVectors],
                        const Ahead& ahead);
