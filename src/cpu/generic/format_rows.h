@@ -41,7 +41,7 @@ void add_byte_rows(const RowSink& sink) {
   if constexpr (HasByteDot<Format>) {
     using Dot = ByteDot<Format>;
     add_format_row<Format>(sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>,
-                           scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>, "_bytes",
+                           scratch<MatmulArgs, few_scratch<Dot>>, "_bytes",
                            [](const void* args) { return static_cast<const MatmulArgs*>(args)->m == 1; });
   }
 }
@@ -52,8 +52,7 @@ void add_byte_rows(const RowSink& sink) {
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
   add_format_row<Format>(
-      sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>,
-      variant,
+      sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, few_scratch<Dot>>, variant,
       [](const void* args) {
         const auto& a = *static_cast<const MatmulArgs*>(args);
         return a.m <= Dot::kRowsAtOnce / 2 || (a.m <= Dot::kRowsAtOnce && fits_l1<Dot>(a.m, a.k));
@@ -117,8 +116,7 @@ void add_plain_rows(const RowSink& sink, const char* variant) {
   using Tile = PlainTile<Format, Numbers>;
   for (const Op op : {Op::MatVec, Op::MatMat})
     add_format_row<Format>(
-        sink, op, entry<MatmulArgs, plain_product<Format, Numbers>>, scratch<MatmulArgs, plain_scratch<Numbers>>,
-        variant,
+        sink, op, entry<MatmulArgs, plain_product<Format, Numbers>>, scratch<MatmulArgs, few_scratch<Numbers>>, variant,
         [](const void* args) {
           const auto& a = *static_cast<const MatmulArgs*>(args);
           return Tile::supports(a.m, a.k);
@@ -157,7 +155,7 @@ void add_format_rows(const RowSink& sink) {
 #endif
   add_mat_mat_rows<Format, FloatPanel<Format>>(sink, "_float");
   add_format_row<Format>(sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>,
-                         scratch<MatmulArgs, mat_vec_scratch<Format, Dot>>);
+                         scratch<MatmulArgs, few_scratch<Dot>>);
   add_format_row<Format>(sink, Op::MatVecId, entry<MatmulIdArgs, mat_vec_id<Format, Dot>>,
                          scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>);
   add_format_row<Format>(sink, Op::EmbeddingGather, entry<EmbeddingArgs, embedding_gather<Format>>);

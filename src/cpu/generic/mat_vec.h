@@ -168,8 +168,9 @@ Prepared<Dot> prepare_few(const MatmulArgs& a, Team& team) {
   return prepared;
 }
 
-template <class Format, class Dot>
-std::size_t mat_vec_scratch(const MatmulArgs& a) {
+/// What prepare_few wants.
+template <class Dot>
+std::size_t few_scratch(const MatmulArgs& a) {
   return is_small<Dot>(a.m, a.k) ? 0 : Prepared<Dot>::bytes(a.m, a.k);
 }
 

@@ -169,11 +169,6 @@ struct PlainTile {
   }
 };
 
-template <class Numbers>
-std::size_t plain_scratch(const MatmulArgs& a) {
-  return is_small<Numbers>(a.m, a.k) ? 0 : Prepared<Numbers>::bytes(a.m, a.k);
-}
-
 /// For what PlainTile supports.
 template <class Format, class Numbers>
 void plain_product(const MatmulArgs& a, Team& team) {
