@@ -87,6 +87,7 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
       all.push_back({50, 4000, 256});
       all.push_back({250, 8300, 256});
       all.push_back({500, 8400, 256});
+      all.push_back({6, 8200, 512, Data::Outliers});
     }
     if (block == 1)
       for (const std::uint32_t odd : {2u, 7u, 31u, 100u, 257u}) all.push_back({odd, 5, odd});
@@ -151,7 +152,8 @@ TEST_P(OpMatmul, TheThresholdDecidesBetweenTheKernels) {
 
 TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
   // The second is for kernels of very few rows, which may want weights that lie at a multiple of 16.
-  const std::vector<Problem> whole = {{13, 45, 1024, Data::Outliers}, {4, 46, 1024, Data::Outliers}};
+  std::vector<Problem> whole = {{13, 45, 1024, Data::Outliers}, {4, 46, 1024, Data::Outliers}};
+  if (backend == Backend::Cuda) whole.push_back({8, 8200, 256});  // for those that want many weights
   const auto devices = devices_of(backend);
   for (const auto& kernel : kernels()) {
     const auto supported =
@@ -164,7 +166,7 @@ TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
     ASSERT_TRUE(registry.force(kernel->name).has_value());
     const auto all = run(devices[0], registry, p, o);
     for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
-    for (const std::uint32_t m : {1u, 2u, 5u, 9u}) {
+    for (const std::uint32_t m : {1u, 2u, 4u, 5u, 9u}) {
       const Problem part{m, p.n, p.k};
       if (m > p.m || !supports(*kernel, part)) continue;
       const std::size_t first = p.m - m;

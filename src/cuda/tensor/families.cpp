@@ -52,11 +52,10 @@ bool every_device_is_hopper() {
   return answer;
 }
 
-std::vector<detail::Kernel> tensor_kernels() {
+std::vector<detail::Kernel> tensor_kernels(bool full) {
   std::vector<detail::Kernel> all;
-#define MLXN_FORMAT(Name, ggml_name)          \
-  add_rows<Name, false>(all, GgmlType::Name); \
-  add_rows<Name, true>(all, GgmlType::Name);
+#define MLXN_FORMAT(Name, ggml_name) \
+  full ? add_rows<Name, true>(all, GgmlType::Name) : add_rows<Name, false>(all, GgmlType::Name);
   MLXN_FORMATS(MLXN_FORMAT)
 #undef MLXN_FORMAT
   return all;

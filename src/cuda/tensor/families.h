@@ -103,7 +103,7 @@ struct WgmmaSplitMatMat {
 template <class Family, class Args>
 void run_tensor_family(const void* args, void* launch);
 
-/// All rows, the most wanted first.
-std::vector<detail::Kernel> tensor_kernels();
+/// All rows of a precision, the most wanted first.
+std::vector<detail::Kernel> tensor_kernels(bool full);
 
 }  // namespace mlx_native::cuda

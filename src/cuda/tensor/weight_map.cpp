@@ -26,9 +26,11 @@ cudaError_t map_weights(WeightMap& map, const void* weight, uint64_t row_bytes, 
   const cuuint64_t sizes[3] = {bunch * row_bytes / unit, n / bunch, experts};
   const cuuint64_t strides[2] = {bunch * row_bytes, experts == 1 ? n * row_bytes : expert_stride};
   const cuuint32_t box[3] = {bytes / unit, rows / bunch, 1}, steps[3] = {1, 1, 1};
+  const CUtensorMapDataType type = unit == 8   ? CU_TENSOR_MAP_DATA_TYPE_INT64
+                                   : unit == 4 ? CU_TENSOR_MAP_DATA_TYPE_UINT32
+                                               : CU_TENSOR_MAP_DATA_TYPE_UINT16;
   const CUresult result =
-      encode(&map.tensor, unit == 4 ? CU_TENSOR_MAP_DATA_TYPE_UINT32 : CU_TENSOR_MAP_DATA_TYPE_UINT16, 3,
-             const_cast<void*>(weight), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      encode(&map.tensor, type, 3, const_cast<void*>(weight), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
              CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }

@@ -8,25 +8,45 @@ namespace mlx_native::cuda {
 
 using namespace detail;
 
+namespace {
+
+template <class Family>
+void add(std::vector<Kernel>& all, std::string_view kind, Op op, GgmlType format) {
+  using Args = typename Family::Args;
+  all.push_back(
+      {.name = fmt::format("cuda.{}.{}.{}", kind, op_name(op), ggml_type_name(format)),
+       .backend = Backend::Cuda,
+       .op = op,
+       .format = format,
+       .entry = [](const void* args,
+                   void* launch) { Family::launch(*static_cast<Launch*>(launch), *static_cast<const Args*>(args)); },
+       .supports = [](const void* args) { return Family::supports(*static_cast<const Args*>(args)); }});
+}
+
+template <class Format>
+void add_format(std::vector<Kernel>& all, GgmlType format) {
+  if constexpr (!Format::kPlain) {
+    add<VecBox<Format>>(all, "box", Op::MatVec, format);
+    add<VecStream<Format>>(all, "stream", Op::MatVec, format);
+    add<VecRoutedStream<Format>>(all, "stream", Op::MatVecId, format);
+  }
+  add<VecProduct<Format>>(all, "vec", Op::MatVec, format);
+  add<VecRouted<Format>>(all, "vec", Op::MatVecId, format);
+}
+
+}  // namespace
+
 std::vector<Kernel> vec_kernels() {
   std::vector<Kernel> all;
-  const auto add = [&]<class Family>(std::string_view kind, Op op, GgmlType format) {
-    using Args = typename Family::Args;
-    all.push_back(
-        {.name = fmt::format("cuda.{}.{}.{}", kind, op_name(op), ggml_type_name(format)),
-         .backend = Backend::Cuda,
-         .op = op,
-         .format = format,
-         .entry = [](const void* args,
-                     void* launch) { Family::launch(*static_cast<Launch*>(launch), *static_cast<const Args*>(args)); },
-         .supports = [](const void* args) { return Family::supports(*static_cast<const Args*>(args)); }});
-  };
-  const auto add_format = [&]<class Format>(GgmlType format) {
-    if constexpr (!Format::kPlain) add.template operator()<VecStream<Format>>("stream", Op::MatVec, format);
-    add.template operator()<VecProduct<Format>>("vec", Op::MatVec, format);
-    add.template operator()<VecRouted<Format>>("vec", Op::MatVecId, format);
-  };
-#define MLXN_VEC_FORMAT(Name) add_format.template operator()<Name>(GgmlType::Name);
+#define MLXN_VEC_FORMAT(Name) add_format<Name>(all, GgmlType::Name);
+  MLXN_VEC_FORMATS(MLXN_VEC_FORMAT)
+#undef MLXN_VEC_FORMAT
+  return all;
+}
+
+std::vector<Kernel> vec_mat_mat_kernels() {
+  std::vector<Kernel> all;
+#define MLXN_VEC_FORMAT(Name) add<VecProduct<Name>>(all, "vec", Op::MatMat, GgmlType::Name);
   MLXN_VEC_FORMATS(MLXN_VEC_FORMAT)
 #undef MLXN_VEC_FORMAT
   return all;

@@ -1,6 +1,7 @@
 // Products of few rows by the kernels of cuda/vec: up to 16 rows of x in one pass over W.
 #pragma once
 
+#include <type_traits>
 #include <vector>
 
 #include "args/matmul.h"
@@ -40,6 +41,30 @@ struct VecStream {
   static void launch(Launch& on, const Args& a);
 };
 
+/// Three to eight rows of x with many rows of quantized weights, on Hopper. Few rows are better off where less has to
+/// happen before the first copy.
+template <class Format>
+struct VecBox {
+  using Args = MatmulArgs;
+  static constexpr std::uint32_t kFewestRows = 8192;
+  static constexpr std::uint32_t kFewest = std::is_same_v<Format, Q5_K> ? 5 : 3;  // its fifth bits cost digits less
+  static bool supports(const Args& a) {
+    return a.m >= kFewest && a.m <= 8 && a.n >= kFewestRows && a.k % 256 == 0 && every_device_is_hopper();
+  }
+  static void launch(Launch& on, const Args& a);
+};
+
+/// Few tokens with quantized weights of experts, on Hopper.
+template <class Format>
+struct VecRoutedStream {
+  using Args = MatmulIdArgs;
+  static constexpr std::uint64_t kMostSlots = 256;
+  static bool supports(const Args& a) {
+    return a.k % 256 == 0 && std::uint64_t{a.n_tokens} * a.top_k <= kMostSlots && every_device_is_hopper();
+  }
+  static void launch(Launch& on, const Args& a);
+};
+
 template <class Format>
 struct VecRouted {
   using Args = MatmulIdArgs;
@@ -49,5 +74,7 @@ struct VecRouted {
 
 /// Rows of the backend's table, better than those of the common kernels where they support the problem.
 std::vector<detail::Kernel> vec_kernels();
+/// Those for 9 to 16 rows, better than what the tensor cores' kernels of `Full` do.
+std::vector<detail::Kernel> vec_mat_mat_kernels();
 
 }  // namespace mlx_native::cuda

@@ -6,8 +6,10 @@
 #include <mutex>
 #include <tuple>
 
+#include "cuda/vec/box.cuh"
 #include "cuda/vec/families.h"
 #include "cuda/vec/mat_vec.cuh"
+#include "cuda/vec/routed.cuh"
 #include "cuda/vec/stream.cuh"
 #include "gpu/launch/matmul.h"
 
@@ -179,6 +181,98 @@ void VecStream<Format>::launch(Launch& on, const Args& a) {
   }
   on.taken = 0;
   VecProduct<Format>::launch(on, a);
+}
+
+/// False where there is too little shared memory, or rows are not what copies of boxes want.
+template <class Format, int T>
+bool launch_box(Launch& on, const VecPlan& all) {
+  using U = Unit<Format>;
+  constexpr BoxShape kShape{4 * T, U::kRowBytes, U::kXBytes, U::kSkew, U::kRowBytes % 16 == 0};
+  BoxPlan plan{};
+  std::copy(all.target, all.target + all.targets, plan.target);
+  plan.targets = all.targets, plan.input = all.input, plan.m = all.m, plan.k = all.k;
+  plan.units = all.units, plan.slabs = all.slabs;
+  // With fewer stages a team would wait for its next one.
+  if (!spread(plan, kShape, on.machine.shared_bytes, 2 * kBoxTeams)) return false;
+  for (std::uint32_t i = 0; i < plan.targets; ++i)
+    if (!can_map(plan.target[i].weight, all.row_bytes, plan.target[i].n, 0)) return false;
+  for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
+    on.status = map_weights(plan.map[i], plan.target[i].weight, all.row_bytes, plan.target[i].n, 1, 0, 16, plan.pitch,
+                            kMapUnit);
+  const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
+  const auto is_new = [&](const VecPlan::Target& target) { return on.is_new && on.is_new(target.weight); };
+  on.start(reinterpret_cast<const void*>(&box_kernel<Format, T>),
+           {std::min(on.machine.multiprocessors, items), 32 * (kBoxTeams * kBoxTeamWarps + 2), plan.shared_bytes},
+           &plan, std::none_of(plan.target, plan.target + plan.targets, is_new));
+  return true;
+}
+
+template <class Format>
+void VecBox<Format>::launch(Launch& on, const Args& a) {
+  if constexpr (!Format::kPlain) {
+    VecPlan plan = vec_plan(a);
+    if (on.machine.hopper && a.row_bytes % 16 == 0 && add_target(plan, a, 1)) {
+      add_followers(on, plan, a, 1, [&](const Args& b) { return b.m == a.m; });
+      plan.m = a.m;
+      if (a.m <= 4 ? launch_box<Format, 1>(on, plan) : launch_box<Format, 2>(on, plan)) return;
+    }
+  }
+  on.taken = 0;
+  a.m <= 4 ? VecStream<Format>::launch(on, a) : VecProduct<Format>::launch(on, a);
+}
+
+/// False where there is too little shared memory, or rows are not what copies of boxes want.
+template <class Format>
+bool launch_routed(Launch& on, const MatmulIdArgs& a) {
+  using U = DigitUnit<Format>;
+  constexpr std::uint32_t kColumns = DigitColumns<1>::columns;
+  constexpr RoutedShape kShape{.columns = kColumns,
+                               .planes = kPlanes,
+                               .row_bytes = U::kRowBytes,
+                               .x_bytes = U::kXBytes,
+                               .sum_bytes = U::kSumBytes * kColumns,
+                               .aligned = U::kAligned};
+  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
+  VecPlan all = vec_plan(a);
+  const auto fits = [](const MatmulIdArgs& b) {
+    return b.row_bytes % 16 == 0 && can_map(b.weight, b.row_bytes, b.n, b.expert_stride);
+  };
+  if (!on.machine.hopper || !fits(a) || !add_target(all, a, slots)) return false;
+  add_followers(on, all, a, slots, [&](const MatmulIdArgs& b) {
+    return b.ids == a.ids && b.n_tokens == a.n_tokens && b.top_k == a.top_k && b.n_experts == a.n_experts &&
+           b.n == a.n && b.expert_stride == a.expert_stride && fits(b);
+  });
+  RoutedPlan plan{};
+  for (std::uint32_t i = 0; i < all.targets; ++i) plan.output[i] = all.target[i].output;
+  plan.targets = all.targets, plan.input = a.input, plan.ids = a.ids;
+  plan.tokens = a.n_tokens, plan.top_k = a.top_k, plan.n_experts = a.n_experts;
+  plan.n = a.n, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
+  plan.slot_rows = 16 * all.target[0].slot_slabs;
+  // Two groups on a multiprocessor, so that the next kernel's is there in time.
+  constexpr std::size_t kReserved = 1024;  // of a group's, lost
+  constexpr std::uint32_t kFewestStages = 4;
+  const std::uint32_t most = on.machine.multiprocessors;
+  if (!spread(plan, kShape, most, (on.machine.shared_bytes + kReserved) / 2 - kReserved, kFewestStages) &&
+      !spread(plan, kShape, most, on.machine.shared_bytes, kFewestStages))
+    return false;
+  for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
+    on.status = map_weights(plan.map[i], all.target[i].weight, a.row_bytes, a.n, a.n_experts, a.expert_stride, 16,
+                            plan.pitch, kMapUnit);
+  const auto is_new = [&](const void* p) { return on.is_new && on.is_new(p); };
+  plan.wait = is_new(a.ids) || std::any_of(all.target, all.target + all.targets,
+                                           [&](const VecPlan::Target& target) { return is_new(target.weight); });
+  const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
+  on.start(reinterpret_cast<const void*>(&routed_kernel<Format>),
+           {std::min(most, items), 32 * (kRoutedWarps + 2), plan.shared_bytes}, &plan, true);
+  return true;
+}
+
+template <class Format>
+void VecRoutedStream<Format>::launch(Launch& on, const Args& a) {
+  if constexpr (!Format::kPlain)
+    if (launch_routed<Format>(on, a)) return;
+  on.taken = 0;
+  VecRouted<Format>::launch(on, a);
 }
 
 template <class Format>

@@ -1,0 +1,75 @@
+// How few rows of x, each routed to some experts, are spread over Hopper's multiprocessors, and where things lie in
+// shared memory.
+#pragma once
+
+#include "cuda/vec/box_plan.h"
+
+namespace mlx_native::cuda {
+
+/// As BoxPlan, but a slab is 16 rows of a slot's expert, and has one row of x.
+struct RoutedPlan {
+  WeightMap map[VecPlan::kMostTargets];
+  float* output[VecPlan::kMostTargets];
+  std::uint32_t targets;  // of one shape
+  const float* input;
+  const std::uint32_t* ids;
+  bool wait;  // for the kernel before, before ids and weights are read
+  std::uint32_t tokens, top_k, n_experts, n, k, units;
+  std::uint32_t slot_rows;                         // n, rounded up to slabs
+  std::uint32_t step_units_log2, step_slabs_log2;  // together kRoutedWarps
+  std::uint32_t slabs;                             // in all
+  std::uint32_t pitch;                             // bytes between rows in the ring
+  std::uint32_t stage_bytes, stages;
+  std::uint32_t x_stride;  // bytes between columns of x
+  // Offsets in shared memory, which begins with the barriers and the ring.
+  std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
+};
+
+constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 2;
+
+/// What a plan depends on besides the problem.
+struct RoutedShape {
+  std::uint32_t columns;                        // of products of a row of x
+  std::uint32_t planes;                         // columns that are stored
+  std::uint32_t row_bytes, x_bytes, sum_bytes;  // of a unit: of a row of W, of a column of x, of all sums
+  bool aligned;
+};
+
+/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough for it and a
+/// ring of `fewest` stages. groups: at most.
+inline bool spread(RoutedPlan& plan, const RoutedShape& shape, std::uint32_t groups, std::size_t bytes,
+                   std::uint32_t fewest) {
+  std::uint32_t units = kRoutedWarps;
+  const auto pitch = [&] { return ((units * shape.row_bytes + (shape.aligned ? 0 : 14) + 15) / 16 | 1) * 16; };
+  plan.step_units_log2 = 3;
+  while (units / 2 >= plan.units || pitch() > 256 * kMapUnit) units /= 2, --plan.step_units_log2;
+  plan.step_slabs_log2 = 3 - plan.step_units_log2;
+  plan.pitch = pitch();
+  plan.stage_bytes = (16 << plan.step_slabs_log2) * plan.pitch;
+  plan.x_stride = plan.units * shape.x_bytes + 64;
+  std::size_t at = kBoxRingAt;
+  const auto take = [&](std::size_t size) {
+    const std::size_t begin = at;
+    at = (at + size + 127) / 128 * 128;
+    return static_cast<std::uint32_t>(begin);
+  };
+  // A group has neighbouring slabs, and rows of x for these alone.
+  const std::uint64_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
+  const std::uint64_t own_slabs = ((items - 1) / groups + 1) << plan.step_slabs_log2;
+  const std::uint64_t token_slabs = std::uint64_t{plan.top_k} * (plan.slot_rows / 16);
+  const std::uint64_t rows = std::min<std::uint64_t>(plan.tokens, (own_slabs - 1) / token_slabs + 2);
+  const std::size_t x_units = rows * plan.units;
+  plan.partials_at = take(kRoutedSlots * kRoutedWarps * 16 * sizeof(float));
+  plan.factors_at = take(x_units * shape.columns * sizeof(float));
+  plan.sums_at = take(x_units * shape.sum_bytes);
+  plan.x_at = take(std::size_t{shape.planes} * rows * plan.x_stride);
+  at += 256;  // columns that are none are read too
+  if (at + fewest * std::size_t{plan.stage_bytes} > bytes) return false;
+  plan.stages = static_cast<std::uint32_t>(std::min<std::size_t>(kBoxStages, (bytes - at) / plan.stage_bytes));
+  const std::uint32_t ring = plan.stages * plan.stage_bytes;
+  for (std::uint32_t* const offset : {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}) *offset += ring;
+  plan.shared_bytes = static_cast<std::uint32_t>(at) + ring;
+  return true;
+}
+
+}  // namespace mlx_native::cuda
