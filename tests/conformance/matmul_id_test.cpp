@@ -39,12 +39,16 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
     const std::size_t stride = o.stride / layout.block_bytes * layout.block_values;
     return reference::matmul_id(o.x, reference::decode(type, o.w), o.ids, p.top_k, p.n, p.k, p.n_experts, stride);
   }
+  /// 16 blocks of padding keep every format's alignment.
+  std::uint64_t stride_of(const Problem& p) const {
+    return (std::uint64_t{p.n} * p.k / layout.block_values + p.padding) * layout.block_bytes;
+  }
+  std::size_t weight_offset(const Problem& p) const { return p.n % 2 ? block_alignment(backend, type) : 16; }
   Operands make(const Problem& p) const {
     Random random(p.n_tokens * 1000003ull + p.top_k * 10007 + p.n_experts * 101 + p.n);
     Operands o;
     o.x = random.values(std::size_t{p.n_tokens} * p.k, p.data);
-    // 16 blocks of padding keep every format's alignment.
-    o.stride = (std::uint64_t{p.n} * p.k / layout.block_values + p.padding) * layout.block_bytes;
+    o.stride = stride_of(p);
     const auto expert = std::size_t{p.n} * p.k;
     for (std::uint32_t e = 0; e < p.n_experts; ++e) {
       const auto blocks = encoded(type, random.values(expert, p.data));
@@ -66,7 +70,7 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
                               const MlxBuffer& ids, std::string* ran = nullptr,
                               OpFunction op = quantized_matmul_id_ggml) const {
     Guarded<float> input(on, o.x, 20);
-    Guarded<std::uint8_t> weight(on, o.w, p.n % 2 ? block_alignment(backend, type) : 16);
+    Guarded<std::uint8_t> weight(on, o.w, weight_offset(p));
     Guarded<float> output(on, o.ids.size() * p.n, 4);
     CommandEncoder encoder = on.command_encoder().value();
     const auto called = op(encoder, registry, on, input.view(), weight.view(), ids, output.view(),
@@ -94,9 +98,16 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
     return all;
   }
   bool supports(const detail::Kernel& kernel, const Problem& p) const {
-    const MatmulIdArgs args{
-        nullptr, nullptr,    nullptr, nullptr, nullptr, p.k / layout.block_values * layout.block_bytes,
-        0,       p.n_tokens, p.top_k, p.n,     p.k,     p.n_experts};
+    // Of the weights' address a kernel asks for the alignment.
+    const auto* const weight = reinterpret_cast<const std::uint8_t*>(weight_offset(p));
+    const MatmulIdArgs args{.weight = weight,
+                            .row_bytes = p.k / layout.block_values * layout.block_bytes,
+                            .expert_stride = stride_of(p),
+                            .n_tokens = p.n_tokens,
+                            .top_k = p.top_k,
+                            .n = p.n,
+                            .k = p.k,
+                            .n_experts = p.n_experts};
     return !kernel.supports || kernel.supports(&args);
   }
   /// Calls check(registry, kernel) with every kernel forced that supports the problem.
@@ -140,6 +151,7 @@ TEST_P(OpMatmulId, AnyNumberOfExperts) {
 
 TEST_P(OpMatmulId, ShapesStridesAndData) {
   for (const Data data : kAllData) expect_products({3, 2, 4, 17, 512, 16, data});
+  expect_products({3, 2, 4, 18, 2048, 16, Data::Outliers});
   if (test::kSlow && backend != Backend::Emulator) expect_products({100, 3, 5, 33, 512});
   if (small(backend)) return;
   expect_products({MM_ID_ROUTING_THRESHOLD + 1, 8, 16, 19, 768, 16, Data::Outliers});
@@ -150,6 +162,11 @@ TEST_P(OpMatmulId, ShapesStridesAndData) {
   expect_products({200, 5, 5, 200, 256});
   expect_products({300, 1, 1000, 5, 256});
   expect_products({1, 8, 64, 9, 2048, 32});
+  if (backend != Backend::Cuda) return;
+  // For kernels that want rows and experts at multiples of 16 bytes.
+  expect_products({1, 8, 64, 50, 2048});
+  expect_products({32, 8, 16, 34, 2048, 16, Data::Outliers});
+  expect_products({9, 7, 11, 130, 4096});
 }
 
 TEST_P(OpMatmulId, OneExpertMayTakeEveryRow) {
@@ -183,23 +200,26 @@ TEST_P(OpMatmulId, TheThresholdDecidesBetweenTheKernels) {
 }
 
 TEST_P(OpMatmulId, SameBitsForAnyThreadsAndAnyBatch) {
-  const Problem p{37, 3, 6, 21, 512, 0, Data::Outliers};
-  const Operands o = make(p);
-  const auto devices = devices_of(backend);
-  by_every_kernel(p, [&](const KernelRegistry& registry, const detail::Kernel& kernel) {
-    const auto all = run(devices[0], registry, p, o);
-    for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
-    Problem last = p;
-    for (const std::uint32_t tokens : {1u, 2u}) {
-      last.n_tokens = tokens;
-      if (!supports(kernel, last)) continue;
-      const auto of_x = static_cast<std::ptrdiff_t>(tokens * p.k),
-                 of_ids = static_cast<std::ptrdiff_t>(tokens * p.top_k);
-      const Operands rows{{o.x.end() - of_x, o.x.end()}, o.w, {o.ids.end() - of_ids, o.ids.end()}, {}, o.stride};
-      EXPECT_TRUE(same_bits(run(devices.back(), registry, last, rows),
-                            std::span(all).last(std::size_t{tokens} * p.top_k * p.n)));
-    }
-  });
+  // The second is for kernels that want rows at multiples of 16 bytes.
+  for (const Problem& p : {Problem{37, 3, 6, 21, 512, 0, Data::Outliers}, {37, 3, 6, 22, 2048, 0, Data::Outliers}}) {
+    const Operands o = make(p);
+    const auto devices = devices_of(backend);
+    by_every_kernel(p, [&](const KernelRegistry& registry, const detail::Kernel& kernel) {
+      const auto all = run(devices[0], registry, p, o);
+      for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
+      Problem last = p;
+      for (const std::uint32_t tokens : {1u, 2u}) {
+        last.n_tokens = tokens;
+        if (!supports(kernel, last)) continue;
+        const auto of_x = static_cast<std::ptrdiff_t>(tokens * p.k),
+                   of_ids = static_cast<std::ptrdiff_t>(tokens * p.top_k);
+        const Operands rows{{o.x.end() - of_x, o.x.end()}, o.w, {o.ids.end() - of_ids, o.ids.end()}, {}, o.stride};
+        EXPECT_TRUE(same_bits(run(devices.back(), registry, last, rows),
+                              std::span(all).last(std::size_t{tokens} * p.top_k * p.n)));
+      }
+    });
+    if (small(backend)) return;
+  }
 }
 
 TEST_P(OpMatmulId, HostWrittenIdsOutOfRangeAreRefused) {
@@ -220,8 +240,7 @@ TEST_P(OpMatmulId, HostWrittenIdsOutOfRangeAreRefused) {
 }
 
 TEST_P(OpMatmulId, DeviceWrittenIdsOutOfRangeGiveRowsOfNan) {
-  for (const std::uint32_t n_tokens : {3u, MM_ID_ROUTING_THRESHOLD + 5}) {
-    Problem p{n_tokens, 2, 6, 7, 256};
+  for (Problem p : {Problem{3, 2, 6, 7, 256}, {3, 2, 6, 8, 2048}, {MM_ID_ROUTING_THRESHOLD + 5, 2, 6, 7, 256}}) {
     Operands o = make(p);
     p.n_experts = 5;  // the weights of a sixth lie there, but it is none
     o.ids[0] = 5;

@@ -153,7 +153,7 @@ TEST_P(OpMatmul, TheThresholdDecidesBetweenTheKernels) {
 TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
   // The second is for kernels of very few rows, which may want weights that lie at a multiple of 16.
   std::vector<Problem> whole = {{13, 45, 1024, Data::Outliers}, {4, 46, 1024, Data::Outliers}};
-  if (backend == Backend::Cuda) whole.push_back({8, 8200, 256});  // for those that want many weights
+  if (backend == Backend::Cuda) whole.push_back({8, 8200, 2048});  // for those that want many weights
   const auto devices = devices_of(backend);
   for (const auto& kernel : kernels()) {
     const auto supported =

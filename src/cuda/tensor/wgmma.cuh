@@ -54,6 +54,17 @@ __device__ __forceinline__ void box_copy(void* to, const CUtensorMap& map, uint3
       "l"(&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(&barrier))
       : "memory");
 }
+/// box_copy() of what is read once: it leaves L2 before anything else does, such as code and activations.
+__device__ __forceinline__ void box_copy_once(void* to, const CUtensorMap& map, uint32_t x, uint32_t y, uint32_t z,
+                                              SharedBarrier& barrier) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%2, %3, %4}], [%5], %6;" ::"r"(shared_address(to)),
+      "l"(&map), "r"(x), "r"(y), "r"(z), "r"(shared_address(&barrier)), "l"(policy)
+      : "memory");
+}
 
 /// Registers per thread of this warpgroup from now on. All of its warps do it.
 template <int kRegisters>

@@ -62,7 +62,7 @@ __device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* 
           __syncwarp();
           if (wanted) {
             const BoxSlab of(p, slab);
-            box_copy(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor,
+            box_copy_once(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor,
                      unit * U::kRowBytes / 16 * (16 / kMapUnit), of.row, 0, stages[place].full);
           }
         }

@@ -41,6 +41,11 @@ struct VecStream {
   static void launch(Launch& on, const Args& a);
 };
 
+/// Whether every row begins where the copy engine can begin.
+inline bool can_copy_rows(const void* weight, std::uint64_t row_bytes, std::uint64_t expert_stride) {
+  return (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | expert_stride) % 16 == 0;
+}
+
 /// Three to eight rows of x with many rows of quantized weights, on Hopper. Few rows are better off where less has to
 /// happen before the first copy.
 template <class Format>
@@ -49,7 +54,8 @@ struct VecBox {
   static constexpr std::uint32_t kFewestRows = 8192;
   static constexpr std::uint32_t kFewest = std::is_same_v<Format, Q5_K> ? 5 : 3;  // its fifth bits cost digits less
   static bool supports(const Args& a) {
-    return a.m >= kFewest && a.m <= 8 && a.n >= kFewestRows && a.k % 256 == 0 && every_device_is_hopper();
+    return a.m >= kFewest && a.m <= 8 && a.n >= kFewestRows && a.k % 256 == 0 &&
+           can_copy_rows(a.weight, a.row_bytes, 0) && every_device_is_hopper();
   }
   static void launch(Launch& on, const Args& a);
 };
@@ -60,7 +66,8 @@ struct VecRoutedStream {
   using Args = MatmulIdArgs;
   static constexpr std::uint64_t kMostSlots = 256;
   static bool supports(const Args& a) {
-    return a.k % 256 == 0 && std::uint64_t{a.n_tokens} * a.top_k <= kMostSlots && every_device_is_hopper();
+    return a.k % 256 == 0 && std::uint64_t{a.n_tokens} * a.top_k <= kMostSlots &&
+           can_copy_rows(a.weight, a.row_bytes, a.expert_stride) && every_device_is_hopper();
   }
   static void launch(Launch& on, const Args& a);
 };

@@ -175,7 +175,6 @@ void VecStream<Format>::launch(Launch& on, const Args& a) {
       plan.targets = all.targets, plan.input = a.input, plan.row_bytes = a.row_bytes;
       plan.m = a.m, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
       // Many warps prepare several rows of x sooner.
-      if (a.m == 1 && launch_stream<Format, 2, 1>(on, plan)) return;
       if (a.m <= 2 ? launch_stream<Format, 2, 2>(on, plan) : launch_stream<Format, 4, 2>(on, plan)) return;
     }
   }
@@ -183,7 +182,7 @@ void VecStream<Format>::launch(Launch& on, const Args& a) {
   VecProduct<Format>::launch(on, a);
 }
 
-/// False where there is too little shared memory, or rows are not what copies of boxes want.
+/// False where there is too little shared memory.
 template <class Format, int T>
 bool launch_box(Launch& on, const VecPlan& all) {
   using U = Unit<Format>;
@@ -194,8 +193,6 @@ bool launch_box(Launch& on, const VecPlan& all) {
   plan.units = all.units, plan.slabs = all.slabs;
   // With fewer stages a team would wait for its next one.
   if (!spread(plan, kShape, on.machine.shared_bytes, 2 * kBoxTeams)) return false;
-  for (std::uint32_t i = 0; i < plan.targets; ++i)
-    if (!can_map(plan.target[i].weight, all.row_bytes, plan.target[i].n, 0)) return false;
   for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
     on.status = map_weights(plan.map[i], plan.target[i].weight, all.row_bytes, plan.target[i].n, 1, 0, 16, plan.pitch,
                             kMapUnit);
@@ -211,7 +208,7 @@ template <class Format>
 void VecBox<Format>::launch(Launch& on, const Args& a) {
   if constexpr (!Format::kPlain) {
     VecPlan plan = vec_plan(a);
-    if (on.machine.hopper && a.row_bytes % 16 == 0 && add_target(plan, a, 1)) {
+    if (on.machine.hopper && add_target(plan, a, 1)) {
       add_followers(on, plan, a, 1, [&](const Args& b) { return b.m == a.m; });
       plan.m = a.m;
       if (a.m <= 4 ? launch_box<Format, 1>(on, plan) : launch_box<Format, 2>(on, plan)) return;
@@ -221,7 +218,7 @@ void VecBox<Format>::launch(Launch& on, const Args& a) {
   a.m <= 4 ? VecStream<Format>::launch(on, a) : VecProduct<Format>::launch(on, a);
 }
 
-/// False where there is too little shared memory, or rows are not what copies of boxes want.
+/// False where there is too little shared memory.
 template <class Format>
 bool launch_routed(Launch& on, const MatmulIdArgs& a) {
   using U = DigitUnit<Format>;
@@ -234,13 +231,10 @@ bool launch_routed(Launch& on, const MatmulIdArgs& a) {
                                .aligned = U::kAligned};
   const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
   VecPlan all = vec_plan(a);
-  const auto fits = [](const MatmulIdArgs& b) {
-    return b.row_bytes % 16 == 0 && can_map(b.weight, b.row_bytes, b.n, b.expert_stride);
-  };
-  if (!on.machine.hopper || !fits(a) || !add_target(all, a, slots)) return false;
+  if (!on.machine.hopper || !add_target(all, a, slots)) return false;
   add_followers(on, all, a, slots, [&](const MatmulIdArgs& b) {
     return b.ids == a.ids && b.n_tokens == a.n_tokens && b.top_k == a.top_k && b.n_experts == a.n_experts &&
-           b.n == a.n && b.expert_stride == a.expert_stride && fits(b);
+           b.n == a.n && b.expert_stride == a.expert_stride;
   });
   RoutedPlan plan{};
   for (std::uint32_t i = 0; i < all.targets; ++i) plan.output[i] = all.target[i].output;

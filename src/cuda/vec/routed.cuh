@@ -95,9 +95,15 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
         stages[place].empty.await(parity);
         if (lane == 0) stages[place].full.arrive_and_expect(all);
         __syncwarp();
-        if (wanted)
-          box_copy(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor,
-                   unit * U::kRowBytes / 16 * (16 / kMapUnit), of.row, expert, stages[place].full);
+        if (wanted) {
+          std::uint8_t* const to = ring + place * p.stage_bytes + lane * 16 * p.pitch;
+          const std::uint32_t column = unit * U::kRowBytes / 16 * (16 / kMapUnit);
+          // Experts of one token are distinct, and their weights are read once.
+          if (p.tokens == 1)
+            box_copy_once(to, p.map[of.product].tensor, column, of.row, expert, stages[place].full);
+          else
+            box_copy(to, p.map[of.product].tensor, column, of.row, expert, stages[place].full);
+        }
         if (++place == p.stages) place = 0, parity ^= 1;
       }
       of.advance(step);
