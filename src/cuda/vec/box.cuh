@@ -16,7 +16,7 @@ struct BoxStage {
 };
 struct BoxBarriers {
   BoxStage stages[kBoxStages];
-  BoxStage slots[kBoxSlots];  // of a round's sums
+  BoxStage slots[kBoxSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
 };
 static_assert(sizeof(BoxBarriers) <= kBoxRingAt);
 
@@ -63,7 +63,7 @@ __device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* 
           if (wanted) {
             const BoxSlab of(p, slab);
             box_copy_once(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor,
-                     unit * U::kRowBytes / 16 * (16 / kMapUnit), of.row, 0, stages[place].full);
+                          unit * U::kRowBytes / 16 * (16 / kMapUnit), of.row, 0, stages[place].full);
           }
         }
         if (++place == p.stages) place = 0, parity ^= 1;
@@ -100,8 +100,7 @@ __device__ __forceinline__ void finish_rounds(const BoxWork& work, const float* 
       for (std::uint32_t j = 0; j < 4; ++j)
         if (4 * four + j < p.m) to[std::uint64_t(4 * four + j) * target.n] = v[j];
     }
-    __syncwarp();
-    if (lane == 0) slots[slot].empty.arrive();
+    slots[slot].empty.arrive();
     if (++slot == kBoxSlots) slot = 0, parity ^= 1;
   }
 }
@@ -127,7 +126,7 @@ __global__ void __launch_bounds__(32 * (kBoxTeams * kBoxTeamWarps + 2), 1)
   if (warp == kWarps) {
     if (lane == 0) {
       for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init(kBoxTeamWarps);
-      for (std::uint32_t i = 0; i < kBoxSlots; ++i) slots[i].full.init(kBoxTeamWarps), slots[i].empty.init(1);
+      for (std::uint32_t i = 0; i < kBoxSlots; ++i) slots[i].full.init(32 * kBoxTeamWarps), slots[i].empty.init(32);
       fence_barrier_init();
     }
     __syncwarp();
@@ -191,8 +190,7 @@ __global__ void __launch_bounds__(32 * (kBoxTeams * kBoxTeamWarps + 2), 1)
         *reinterpret_cast<float2*>(to + (g + 8) * kRows + 4 * c + 2 * t) = make_float2(v[2], v[3]);
       }
     }
-    __syncwarp();
-    if (lane == 0) slots[slot].full.arrive();
+    slots[slot].full.arrive();
     slot += kBoxTeams;
     if (slot >= kBoxSlots) slot = team, slot_parity ^= 1;
   }

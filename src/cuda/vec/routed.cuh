@@ -21,7 +21,7 @@ struct RoutedStage {
 };
 struct RoutedBarriers {
   RoutedStage stages[kBoxStages];
-  RoutedStage slots[kRoutedSlots];  // of a round's sums
+  RoutedStage slots[kRoutedSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
 };
 static_assert(sizeof(RoutedBarriers) <= kBoxRingAt);
 
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   if (warp == kRoutedWarps) {
     if (lane == 0) {
       for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init(kRoutedWarps);
-      for (std::uint32_t i = 0; i < kRoutedSlots; ++i) slots[i].full.init(kRoutedWarps), slots[i].empty.init(1);
+      for (std::uint32_t i = 0; i < kRoutedSlots; ++i) slots[i].full.init(kThreads), slots[i].empty.init(32);
       fence_barrier_init();
     }
     if (std::uint32_t(lane) < p.targets) prefetch_map(p.map[lane].tensor);
@@ -127,8 +127,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
         if (p.ids[of.slot] >= p.n_experts) sum = __uint_as_float(0x7fc00000u);
         if (row < p.n) p.output[of.product][std::uint64_t(of.slot) * p.n + row] = sum;
       }
-      __syncwarp();
-      if (lane == 0) slots[slot].empty.arrive();
+      slots[slot].empty.arrive();
       if (++slot == kRoutedSlots) slot = 0, parity ^= 1;
     }
     return;
@@ -190,8 +189,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
       sum += __shfl_xor_sync(0xffffffffu, sum, 2);
       if (t == 0) partials[(slot * kRoutedWarps + warp) * 16 + g + 8 * half] = sum;
     }
-    __syncwarp();
-    if (lane == 0) slots[slot].full.arrive();
+    slots[slot].full.arrive();
     if (++slot == kRoutedSlots) slot = 0, slot_parity ^= 1;
   }
 #endif
