@@ -72,7 +72,7 @@ void measure(std::uint32_t threads, int others) {
                 [&] {
                   pool.run([&](Team& team) {
                     for (int i = 0; i < kLoops; ++i) {
-                      team.share(50, 1, [&](Range) { work(2); });
+                      team.share(50, {1}, [&](Range) { work(2); });
                       team.barrier();
                     }
                   });

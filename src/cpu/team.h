@@ -13,11 +13,16 @@ struct Range {
   uint64_t begin, end;
 };
 
+/// How work is shared: in pieces of `most` times `grain` items, smaller ones towards the end.
+struct Pieces {
+  uint64_t grain, most = 1;
+};
+
 class Team {
  public:
   /// Bytes of a worker's own memory. Half a typical L2.
   static constexpr std::size_t kLocalBytes = std::size_t{512} << 10;
-  static constexpr uint64_t kMostPieces = 1000000;
+  static constexpr uint64_t kMostGrains = 1000000;
 
   Team(TeamState& state, uint32_t index, uint32_t count);
 
@@ -33,23 +38,27 @@ class Team {
     return {begin < n ? begin : n, end < n ? end : n};
   }
 
-  /// body(Range) for one piece of `grain` items after the other: first, in order, those of this worker's part(n,
-  /// grain), then from the end of what others still have of theirs. So memory is read as a stream, and a core that
-  /// another program shares does less. For work whose results do not depend on who does it. Pieces are larger where a
-  /// part would have more than kMostPieces of them. Every worker must call it.
+  /// body(Range) for one piece after the other of n items: first, in order, pieces of this worker's part(n, grain),
+  /// then from the end of what others still have of theirs. So memory is read as a stream, and a core that another
+  /// program shares does less. A piece is never more than half of what its part still has, unless that is one grain, so
+  /// that all workers end within about a grain. For work whose results do not depend on who does it. Grains are larger
+  /// where there would be more than kMostGrains of them. Every worker must call it.
   template <class Body>
-  K_FN void share(uint64_t n, uint64_t grain, const Body& body) {
-    while (n / grain >= kMostPieces) grain *= 2;
+  K_FN void share(uint64_t n, Pieces pieces, const Body& body) {
+    auto [grain, most] = pieces;
+    while (n / grain >= kMostGrains) grain *= 2;
+    const auto items = [&](Range grains) {
+      return Range{grains.begin * grain, grains.end * grain < n ? grains.end * grain : n};
+    };
+    const uint64_t grains = (n + grain - 1) / grain;
     if (count_ == 1) {
-      for (uint64_t at = 0; at < n; at += grain) body(Range{at, at + grain < n ? at + grain : n});
+      for (uint64_t at = 0; at < grains; at += most) body(items({at, at + most}));
       return;
     }
     ++loop_;
-    const uint64_t pieces = (n + grain - 1) / grain;
     for (uint32_t i = 0; i < count_; ++i) {
       const uint32_t owner = index_ + i < count_ ? index_ + i : index_ + i - count_;
-      for (uint64_t piece; claim(owner, pieces, piece);)
-        body(Range{piece * grain, (piece + 1) * grain < n ? (piece + 1) * grain : n});
+      for (Range piece; claim(owner, grains, most, piece);) body(items(piece));
     }
   }
 
@@ -64,8 +73,8 @@ class Team {
   Team alone() const;
 
  private:
-  /// A piece of the current loop out of the part of `owner`, if any is left there.
-  bool claim(uint32_t owner, uint64_t pieces, uint64_t& piece);
+  /// At most `most` of the current loop's grains out of the part of `owner`, if any are left there.
+  bool claim(uint32_t owner, uint64_t grains, uint64_t most, Range& piece);
 
   TeamState& state_;
   uint32_t index_, count_;

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <climits>
 #include <cstdlib>
@@ -68,11 +69,12 @@ void TeamState::release() {
   phase_.next();
 }
 
-bool TeamState::claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece) {
+bool TeamState::claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t most,
+                      Range& piece) {
   constexpr int kPlaceBits = 20;
   constexpr std::uint64_t kPlace = (std::uint64_t{1} << kPlaceBits) - 1;
   constexpr std::uint32_t kLoop = (std::uint32_t{1} << (64 - 2 * kPlaceBits)) - 1;
-  static_assert(Team::kMostPieces <= kPlace);
+  static_assert(Team::kMostGrains <= kPlace);
   std::atomic<std::uint64_t>& left = left_[owner].bits;
   for (std::uint64_t seen = left.load(std::memory_order_relaxed);;) {
     const std::uint32_t behind = (loop - static_cast<std::uint32_t>(seen >> (2 * kPlaceBits))) & kLoop;
@@ -80,7 +82,14 @@ bool TeamState::claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t siz
     std::uint64_t begin = behind ? 0 : seen >> kPlaceBits & kPlace, end = behind ? size : seen & kPlace;
     const bool any = begin < end;
     if (!any && !behind) return false;
-    if (any) piece = first ? begin++ : --end;
+    const std::uint64_t taken = any ? std::clamp<std::uint64_t>((end - begin) / 2, 1, most) : 0;
+    if (first) {
+      piece = {begin, begin + taken};
+      begin += taken;
+    } else {
+      piece = {end - taken, end};
+      end -= taken;
+    }
     const std::uint64_t next = std::uint64_t{loop & kLoop} << (2 * kPlaceBits) | begin << kPlaceBits | end;
     if (left.compare_exchange_weak(seen, next, std::memory_order_relaxed)) return any;
   }
@@ -99,10 +108,11 @@ void TeamState::Free::operator()(std::byte* memory) const { std::free(memory); }
 Team::Team(TeamState& state, std::uint32_t index, std::uint32_t count)
     : state_(state), index_(index), count_(count), local_(state.local(index)) {}
 
-bool Team::claim(std::uint32_t owner, std::uint64_t pieces, std::uint64_t& piece) {
-  const std::uint64_t begin = pieces * owner / count_, end = pieces * (owner + 1) / count_;
-  if (!state_.claim(loop_, owner, end - begin, owner == index_, piece)) return false;
-  piece += begin;
+bool Team::claim(std::uint32_t owner, std::uint64_t grains, std::uint64_t most, Range& piece) {
+  const std::uint64_t begin = grains * owner / count_, end = grains * (owner + 1) / count_;
+  if (!state_.claim(loop_, owner, end - begin, owner == index_, most, piece)) return false;
+  piece.begin += begin;
+  piece.end += begin;
   return true;
 }
 

@@ -39,8 +39,9 @@ class TeamState {
   void release();
   Places& places() { return places_; }
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
-  /// Takes one of the `size` pieces that `owner` has in a loop: the first one left, or the last one.
-  bool claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t& piece);
+  /// Takes some of the `size` grains that `owner` has in a loop, the first ones left or the last ones: `most` of them,
+  /// or half of what is left, but one at least.
+  bool claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t most, Range& piece);
 
  private:
   struct Free {
@@ -52,7 +53,7 @@ class TeamState {
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) Signal phase_;
   /// What is left of a worker's part of a loop: from high to low, 24 bits of the loop's number, and 20 bits each of the
-  /// first piece and of the one behind the last. Without a barrier between them workers can be in different loops;
+  /// first grain and of the one behind the last. Without a barrier between them workers can be in different loops;
   /// whoever is ahead has seen the end of those behind, so a part that tells of a later loop is over in this one.
   struct alignas(64) Left {
     std::atomic<std::uint64_t> bits{0};

@@ -84,11 +84,13 @@ TEST_P(Pool, SharedPiecesAreDoneOnceInLoopsWithoutBarriers) {
   for (int round = 0; round < rounds; ++round)
     for (const std::uint64_t n : sizes) done.emplace_back(n, 0);
   pool.run([&](Team& team) {
-    for (std::vector<int>& loop : done)
-      team.share(loop.size(), 7, [&](Range items) {
-        ASSERT_LE(items.end - items.begin, 7u);
-        for (std::uint64_t i = items.begin; i < items.end; ++i) ++loop[i];
+    for (std::size_t i = 0; i < done.size(); ++i) {
+      const std::uint64_t most = i % 2 ? 1 : 5;
+      team.share(done[i].size(), {7, most}, [&](Range items) {
+        ASSERT_LE(items.end - items.begin, 7 * most);
+        for (std::uint64_t at = items.begin; at < items.end; ++at) ++done[i][at];
       });
+    }
   });
   for (const std::vector<int>& loop : done) EXPECT_EQ(loop, std::vector<int>(loop.size(), 1));
 }
@@ -97,30 +99,41 @@ TEST(TeamShare, GivesAWorkerItsOwnPartInOrderAndThenTheEndsOfOthers) {
   TeamState state(3);
   std::vector<std::uint64_t> order;
   Team second(state, 1, 3);
-  second.share(9, 1, [&](Range items) { order.push_back(items.begin); });
+  second.share(9, {1}, [&](Range items) { order.push_back(items.begin); });
   EXPECT_EQ(order, (std::vector<std::uint64_t>{3, 4, 5, 8, 7, 6, 2, 1, 0}));
-  Team(state, 0, 3).share(9, 1, [&](Range) { FAIL() << "the loop is over"; });
+  Team(state, 0, 3).share(9, {1}, [&](Range) { FAIL() << "the loop is over"; });
+}
+
+TEST(TeamShare, PiecesBecomeSmallerTowardsTheEndOfAPart) {
+  TeamState state(2);
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> pieces;
+  Team(state, 0, 2).share(67, {3, 4}, [&](Range items) { pieces.emplace_back(items.begin, items.end); });
+  // Eleven grains of its own, then twelve of the other's, the last of which is short.
+  const decltype(pieces) own{{0, 12}, {12, 21}, {21, 27}, {27, 30}, {30, 33}};
+  const decltype(pieces) others{{57, 67}, {45, 57}, {39, 45}, {36, 39}, {33, 36}};
+  EXPECT_EQ(decltype(pieces)(pieces.begin(), pieces.begin() + 5), own);
+  EXPECT_EQ(decltype(pieces)(pieces.begin() + 5, pieces.end()), others);
 }
 
 TEST(TeamShare, AWorkerMayComeLateByManyLoops) {
   TeamState state(2);
   Team late(state, 0, 2), busy(state, 1, 2);
   std::uint64_t done = 0;
-  for (int loop = 0; loop < 70000; ++loop) busy.share(1, 1, [&](Range) { ++done; });
+  for (int loop = 0; loop < 70000; ++loop) busy.share(1, {1}, [&](Range) { ++done; });
   EXPECT_EQ(done, 70000u);
-  for (int loop = 0; loop < 70000; ++loop) late.share(1, 1, [&](Range) { FAIL() << "loop " << loop << " is over"; });
-  late.share(4, 1, [&](Range) { ++done; });
+  for (int loop = 0; loop < 70000; ++loop) late.share(1, {1}, [&](Range) { FAIL() << "loop " << loop << " is over"; });
+  late.share(4, {1}, [&](Range) { ++done; });
   EXPECT_EQ(done, 70004u);
 }
 
-TEST(TeamShare, MakesPiecesLargerWhereThereAreTooMany) {
+TEST(TeamShare, MakesGrainsLargerWhereThereAreTooMany) {
   TeamState state(1);
   std::uint64_t at = 0;
-  Team(state, 0, 1).share(5 * Team::kMostPieces + 3, 2, [&](Range items) {
+  Team(state, 0, 1).share(5 * Team::kMostGrains + 3, {2}, [&](Range items) {
     ASSERT_EQ(items.begin, at);
     at = items.end;
   });
-  EXPECT_EQ(at, 5 * Team::kMostPieces + 3);
+  EXPECT_EQ(at, 5 * Team::kMostGrains + 3);
 }
 
 TEST(ThreadPool, WakesAfterSleepAndServesCallersInTurn) {

@@ -25,7 +25,7 @@ void attend_by_tiles(const AttentionArgs& a, Team& team) {
   while (size > 2 * kLanes && (rows + size - 1) / size * a.n_kv_heads < wanted)
     size = (size / 2 + kLanes - 1) / kLanes * kLanes;
   const uint64_t tiles = (rows + size - 1) / size;
-  team.share(tiles * a.n_kv_heads, 1, [&](Range items) {
+  team.share(tiles * a.n_kv_heads, {1}, [&](Range items) {
     for (uint64_t item = items.begin; item < items.end; ++item) {
       const uint64_t tile = tiles - 1 - item % tiles, first = tile * size;
       const uint64_t count = rows - first < size ? rows - first : size;

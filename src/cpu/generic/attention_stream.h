@@ -268,7 +268,7 @@ void stream_attention(const AttentionArgs& a, Team& team) {
     for (; row + 2 <= item.count; row += 2) stream_rows<T, 2>(a, item, row);
     if (row < item.count) stream_rows<T, 1>(a, item, row);
   };
-  team.share(a.n_kv_heads * row_blocks * chunks, 1, [&](Range items) {
+  team.share(a.n_kv_heads * row_blocks * chunks, {1}, [&](Range items) {
     for (uint64_t i = items.begin; i < items.end; ++i) stream(i);
   });
   if (!split) return;

@@ -174,13 +174,16 @@ struct MatMatJob {
   }
 };
 
-/// Columns that a worker takes at a time of `products` products of n columns: a piece goes through x anew, so it must
-/// not be small; but a worker that gets one more than the others keeps them waiting.
+/// Columns that a worker takes at a time of `products` products of n columns with `rows` rows of x in all: a piece goes
+/// through x anew, so it should not be small; nor at the end, where few rows make a worker wait for weights.
 template <class Job>
-uint64_t columns_of_piece(uint64_t n, uint64_t products, const Team& team) {
-  const uint64_t even = products * n / (8 * team.count()) / Job::kColumns * Job::kColumns;
-  const uint64_t most = products == 1 || n < Job::kBlockColumns ? Job::kBlockColumns : n;
-  return even < Job::kColumns ? Job::kColumns : even < most ? even : most;
+Pieces pieces_of_columns(uint64_t n, uint64_t products, uint64_t rows, const Team& team) {
+  constexpr uint64_t kFewRows = 32;
+  const uint64_t even = products * n / (8 * team.count()) / Job::kColumns;
+  const uint64_t columns = products == 1 || n < Job::kBlockColumns ? Job::kBlockColumns : n;
+  const uint64_t most = columns / Job::kColumns, panels = even < 1 ? 1 : even < most ? even : most;
+  if (rows < kFewRows * products) return {panels * Job::kColumns};
+  return {Job::kColumns, panels};
 }
 
 template <class Format, class Way>
@@ -195,13 +198,14 @@ void mat_mat(const MatmulArgs& a, Team& team) {
   if constexpr (Way::kPrepares) team.barrier();
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
   const MatMatJob<Format, Way> job{a.weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
-  team.share(a.n, columns_of_piece<MatMatJob<Format, Way>>(a.n, 1, team), [&](Range columns) { job.run(columns); });
+  using Job = MatMatJob<Format, Way>;
+  team.share(a.n, pieces_of_columns<Job>(a.n, 1, a.m, team), [&](Range columns) { job.run(columns); });
 }
 
 template <class Format, class Way>
 void mat_mat_id(const MatmulIdArgs& a, Team& team) {
   using Job = MatMatJob<Format, Way>;
-  routed_product<Way>(a, team, columns_of_piece<Job>(a.n, products_of(a), team), false,
+  routed_product<Way>(a, team, pieces_of_columns<Job>(a.n, products_of(a), uint64_t{a.n_tokens} * a.top_k, team), false,
                       [&](const uint8_t* weight, const Prepared<Way>& x, const RowMap& rows) {
                         return Job{weight, a.row_bytes, a.k, x, rows, reinterpret_cast<uint8_t*>(team.local())};
                       });

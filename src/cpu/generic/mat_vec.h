@@ -140,13 +140,13 @@ struct MatVecJob {
 /// Weight rows that a worker takes at a time: few enough to even out the workers, enough bytes that one who helps
 /// another reads a stream, and enough to share parts of x. `n`: of all products of the loop.
 template <class Dot>
-uint64_t rows_of_piece(uint64_t n, uint64_t row_bytes, uint64_t m, uint64_t k, const Team& team) {
+Pieces pieces_of_rows(uint64_t n, uint64_t row_bytes, uint64_t m, uint64_t k, const Team& team) {
   constexpr uint64_t kStream = 256 << 10;
   uint64_t rows = kStream / row_bytes;
   if (!fits_l1<Dot>(m, k) && rows < kRowsInParts) rows = kRowsInParts;
   const uint64_t even = n / (16 * team.count());
   if (rows > even) rows = even;
-  return rows ? rows : 1;
+  return {rows ? rows : 1};
 }
 
 /// So little to prepare that every worker rather makes all of it in its own memory than waits for the others.
@@ -180,7 +180,8 @@ void mat_vec(const MatmulArgs& a, Team& team) {
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};
   PagesAhead pages;
   const MatVecJob<Format, Dot> job{a.weight, a.row_bytes, a.k, prepared, rows, &pages};
-  team.share(a.n, rows_of_piece<Dot>(a.n, a.row_bytes, a.m, a.k, team), [&](Range columns) { job.run(columns); });
+  const Pieces pieces = pieces_of_rows<Dot>(a.n, a.row_bytes, a.m, a.k, team);
+  team.share(a.n, pieces, [&](Range columns) { job.run(columns); });
 }
 
 template <class Dot>
@@ -197,7 +198,7 @@ template <class Format, class Dot>
 void mat_vec_id(const MatmulIdArgs& a, Team& team) {
   const uint64_t n = products_of(a) * a.n;
   PagesAhead pages;
-  routed_product<Dot>(a, team, rows_of_piece<Dot>(n, a.row_bytes, 1, a.k, team), is_small_routed<Dot>(a),
+  routed_product<Dot>(a, team, pieces_of_rows<Dot>(n, a.row_bytes, 1, a.k, team), is_small_routed<Dot>(a),
                       [&](const uint8_t* weight, const Prepared<Dot>& x, const RowMap& rows) {
                         return MatVecJob<Format, Dot>{weight, a.row_bytes, a.k, x, rows, &pages};
                       });

@@ -177,8 +177,8 @@ void plain_product(const MatmulArgs& a, Team& team) {
   const Prepared<Numbers> x = prepare_few<Numbers>(a, team);
   const Tile tile{a.weight, a.row_bytes, a.k, x, {a.input, a.output, nullptr, a.m, 1, a.k, a.n}};
   const uint64_t stream = kStream / a.row_bytes, even = a.n / (16 * team.count());
-  const uint64_t piece = (stream < even ? stream : even) / Tile::kColumns * Tile::kColumns;
-  team.share(a.n, piece ? piece : Tile::kColumns, [&](Range columns) { tile.run(columns); });
+  const uint64_t most = (stream < even ? stream : even) / Tile::kColumns;
+  team.share(a.n, {Tile::kColumns, most ? most : 1}, [&](Range columns) { tile.run(columns); });
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA
