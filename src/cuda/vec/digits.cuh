@@ -257,58 +257,70 @@ __device__ __forceinline__ float factor_of(std::uint32_t exponent, int power) {
   return __uint_as_float(exponent == 255 ? 0x7fc00000u : (127u + std::uint32_t(power)) << 23);
 }
 
+/// Writes the sums of a unit's groups in the form that its products take them. words: a lane's digits, of its values
+/// 4 lane to 4 lane + 3 of each half of the unit, by planes.
+template <class U>
+__device__ __forceinline__ void write_sums(const std::uint32_t (&words)[2][kPlanes], const DigitPlace& to, int lane) {
+  constexpr int kLanes = U::kGroup / 4, kHalfGroups = 32 / kLanes, kSums = 2 * kPlanes;
+  // Two sums a word: below 2^13 each, and what the lower one borrows from the upper is given back.
+  int pairs[kPlanes];
+#pragma unroll
+  for (int i = 0; i < kPlanes; ++i) {
+    const int even = __dp4a(int(words[2 * i / kPlanes][2 * i % kPlanes]), 0x01010101, 0),
+              odd = __dp4a(int(words[(2 * i + 1) / kPlanes][(2 * i + 1) % kPlanes]), 0x01010101, 0);
+    pairs[i] = even + (odd << 16);
+#pragma unroll
+    for (int apart = 1; apart < kLanes; apart *= 2) pairs[i] += __shfl_xor_sync(0xffffffffu, pairs[i], apart);
+  }
+#pragma unroll
+  for (int first = 0; first < kSums; first += kLanes) {
+    const int own = first + lane % kLanes;
+    if (own >= kSums) break;
+    const int pair = own < 2 ? pairs[0] : own < 4 ? pairs[1] : pairs[2], even = std::int16_t(pair);
+    const int sum = own % 2 == 0 ? even : (pair - even) >> 16;
+    const int half = own / kPlanes, group = half * kHalfGroups + lane / kLanes;
+    const std::uint32_t column = to.column + std::uint32_t(own - half * kPlanes) * to.next;
+    if constexpr (U::kBias != 0) {
+      // A unit's sums lie by groups, a group's by columns, of which there are as many as factors.
+      const int begin = U::kSmallFactors ? 0 : kMagicBits;
+      reinterpret_cast<int*>(to.sums)[group * to.columns + column] = begin - U::kBias * sum;
+    } else {
+      // Both are halfs.
+      const int high_part = (sum + 32) & ~63;
+      auto* const halfs = reinterpret_cast<std::uint16_t*>(to.sums + 32 * column) + group;
+      halfs[0] = float_to_half(float(sum - high_part));
+      halfs[8] = float_to_half(float(high_part));
+    }
+  }
+}
+
 /// Writes the digits of a unit, an integer below 2^22 each, and their sums.
 template <class U>
 __device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitPlace& to, int lane) {
   const std::uint32_t exponent = largest_exponent(all);
   const float scale = __uint_as_float((275 - exponent) << 23);
+  std::uint32_t words[2][kPlanes];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float value[4] = {all.v[i].x, all.v[i].y, all.v[i].z, all.v[i].w};
     std::uint32_t digits[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j)
-      digits[j] = (__float_as_uint(value[j] * scale + kMagic) + (0x808080u - std::uint32_t(kMagicBits))) ^ 0x808080u;
+      digits[j] = __float_as_uint(__fmaf_rn(value[j], scale, kMagic)) + (0x808080u - std::uint32_t(kMagicBits));
     const std::uint32_t low01 = __byte_perm(digits[0], digits[1], 0x5140),
-                        low23 = __byte_perm(digits[2], digits[3], 0x5140);
-    const std::uint32_t high =
-        __byte_perm(__byte_perm(digits[0], digits[1], 0x0062), __byte_perm(digits[2], digits[3], 0x0062), 0x5410);
-    const std::uint32_t plane[3] = {__byte_perm(low01, low23, 0x5410), __byte_perm(low01, low23, 0x7632), high};
+                        low23 = __byte_perm(digits[2], digits[3], 0x5140),
+                        high01 = __byte_perm(digits[0], digits[1], 0x0062),
+                        high23 = __byte_perm(digits[2], digits[3], 0x0062);
+    words[i][0] = __byte_perm(low01, low23, 0x5410) ^ 0x80808080u;
+    words[i][1] = __byte_perm(low01, low23, 0x7632) ^ 0x80808080u;
+    words[i][2] = __byte_perm(high01, high23, 0x5410) ^ 0x80808080u;
     const int run = 8 * i + lane / 4;
     std::uint8_t* const word = to.x + 64 * (run / 4) + 16 * (lane % 4) + 4 * (run % 4);
-    int sum[3];
 #pragma unroll
-    for (int p = 0; p < 3; ++p) {
-      *reinterpret_cast<std::uint32_t*>(word + p * to.plane_bytes) = plane[p];
-      if constexpr (U::kSumBytes != 0) sum[p] = __dp4a(int(plane[p]), 0x01010101, 0);
-    }
-    if constexpr (U::kSumBytes != 0) {
-      constexpr int kLanes = U::kGroup / 4;
-#pragma unroll
-      for (int apart = 1; apart < kLanes; apart *= 2)
-#pragma unroll
-        for (int p = 0; p < 3; ++p) sum[p] += __shfl_xor_sync(0xffffffffu, sum[p], apart);
-      const int group = (32 * i + lane) / kLanes;
-      if (lane % kLanes == 0) {
-#pragma unroll
-        for (int p = 0; p < 3; ++p) {
-          const std::uint32_t column = to.column + p * to.next;
-          if constexpr (U::kBias != 0) {
-            // A unit's sums lie by groups, a group's by columns, of which there are as many as factors.
-            const int begin = U::kSmallFactors ? 0 : kMagicBits;
-            reinterpret_cast<int*>(to.sums)[group * to.columns + column] = begin - U::kBias * sum[p];
-          } else {
-            // Both are halfs.
-            const int high_part = (sum[p] + 32) & ~63;
-            auto* const halfs = reinterpret_cast<std::uint16_t*>(to.sums + 32 * column) + group;
-            halfs[0] = float_to_half(float(sum[p] - high_part));
-            halfs[8] = float_to_half(float(high_part));
-          }
-        }
-      }
-    }
+    for (int p = 0; p < kPlanes; ++p) *reinterpret_cast<std::uint32_t*>(word + p * to.plane_bytes) = words[i][p];
   }
-  if (lane < 3) to.factors[to.column + lane * to.next] = factor_of(exponent, int(exponent) - 148 + 8 * lane);
+  if constexpr (U::kSumBytes != 0) write_sums<U>(words, to, lane);
+  if (lane < kPlanes) to.factors[to.column + lane * to.next] = factor_of(exponent, int(exponent) - 148 + 8 * lane);
 }
 
 /// Splits `count` units, of which place(i) tells where they lie and go, a warp every `step`th from `first` on.

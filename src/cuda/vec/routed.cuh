@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     const RoutedSlab last(p, end - 1);
     const std::uint32_t rows = min(p.tokens, (last.product - of.product) * p.tokens + last.token - of.token + 1);
     split_all_digits<U>(warp, kRoutedWarps, rows * p.units, lane, [&](std::uint32_t i) -> DigitPlace {
-      const std::uint32_t row = i / p.units, unit = i - row * p.units, token = of.token + row;
+      const std::uint32_t row = i < p.units ? 0 : i / p.units, unit = i - row * p.units, token = of.token + row;
       return {p.input + std::uint64_t(token < p.tokens ? token : token - p.tokens) * p.k + unit * U::kValues,
               x + row * kPlanes * p.x_stride + unit * U::kXBytes,
               p.x_stride,

@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(stream_threads(kRows, kTeams), 3 - kTeams)
   const auto meet = [] { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); };
   await_previous();
   split_all_digits<U>(warp, kWarps, p.m * p.units, lane, [&](std::uint32_t i) -> DigitPlace {
-    const std::uint32_t row = i / p.units, unit = i - row * p.units;
+    const std::uint32_t row = p.m == 1 ? 0 : i / p.units, unit = i - row * p.units;
     return {p.input + std::uint64_t(row) * p.k + unit * U::kValues,
             x + row * p.x_stride + unit * U::kXBytes,
             p.m * p.x_stride,
