@@ -238,6 +238,57 @@ TEST_P(OpAttention, SoftcapAndSharpScores) {
   });
 }
 
+// A weight of 0 is not enough: what a query does not see may be infinite, beside queries that see it. On CUDA tiles
+// still multiply by it.
+TEST_P(OpAttention, WhatAQueryDoesNotSeeMayBeAnything) {
+  if (GetParam() == Backend::Cuda) GTEST_SKIP() << "tiles multiply what their rows do not see by 0";
+  for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {
+    const std::uint32_t heads = 2, group = 2, dim = 70, capacity = 100, first = 60;
+    for (const std::uint32_t n : {2u, 3u, 8u, 20u})
+      for (const auto& [f16, window, threads] : {std::tuple{false, 0u, 1u}, {true, 0u, 2u}, {false, 10u, 2u}}) {
+        SCOPED_TRACE(testing::Message() << n << " tokens, window " << window << (f16 ? ", f16" : ""));
+        const MlxDevice device = MlxDevice::create(GetParam(), {.threads = threads}).value();
+        if (!has_kernel(registry, device, {n, group * heads, heads, dim, capacity, first, true, f16, window})) continue;
+        Random random(n);
+        const auto q = random.values(std::size_t{n} * group * heads * dim);
+        const auto k = random.values(heads * capacity * dim), v = random.values(k.size());
+        // The last position, which one query sees; and one before the window of the last query.
+        const auto attended = [&](float last, float old) {
+          auto spoilt_k = k, spoilt_v = v;
+          for (std::size_t h = 0; h < heads; ++h)
+            for (auto* const cache : {&spoilt_k, &spoilt_v}) {
+              std::fill_n(cache->begin() + static_cast<std::ptrdiff_t>((h * capacity + first + n - 1) * dim), dim,
+                          last);
+              if (window) (*cache)[(h * capacity + first + n - 1 - window) * dim + 5] = old;
+            }
+          Cache keys(device, spoilt_k, f16), values(device, spoilt_v, f16);
+          Guarded<float> query(device, q, 0), output(device, q.size(), 0);
+          Guarded<std::uint32_t> where(device, positions_from(first, n), 0);
+          CommandEncoder encoder = device.command_encoder().value();
+          expect_ok(attention(encoder, registry, device, query.view(), keys.view(), values.view(), where.view(),
+                              output.view(),
+                              {.n_tokens = n,
+                               .n_heads = group * heads,
+                               .n_kv_heads = heads,
+                               .head_dim = dim,
+                               .kv_capacity = capacity,
+                               .scale = 0.1f,
+                               .sliding_window = window}));
+          expect_ok(encoder.commit_and_wait());
+          return output.read();
+        };
+        const std::size_t row = group * heads * dim;
+        const auto calm = attended(0, 0);
+        for (const float bad : {INFINITY, -INFINITY, NAN}) {
+          const auto late = attended(bad, 0), early = attended(0, bad);
+          ASSERT_TRUE(same_bits(std::span(late).first((n - 1) * row), std::span(calm).first((n - 1) * row))) << bad;
+          ASSERT_TRUE(same_bits(std::span(early).last(row), std::span(calm).last(row))) << bad;
+          EXPECT_FALSE(std::isfinite(late.back())) << "the last query sees it";
+        }
+      }
+  });
+}
+
 // Nobody can promise positions that a command wrote; whatever they are, the cache's last is the last token's.
 TEST_P(OpAttention, DeviceWrittenPositionsInAnyOrder) {
   for_each_kernel(Op::Attention, {}, [&](const KernelRegistry& registry, const std::string&) {

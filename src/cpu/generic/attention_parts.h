@@ -20,6 +20,13 @@ inline constexpr float kLowest = -__FLT_MAX__;
 K_FN Vec load_cached(const float* p, int n) { return load_n(p, n); }
 K_FN Vec load_cached(const uint16_t* p, int n) { return n == kLanes ? load_half(p) : load_half_part(p, n); }
 
+/// Of sums of values times 0: whether all of the values are finite.
+K_FN bool is_zero(Vec sums) {
+  bool zero = true;
+  for (int lane = 0; lane < kLanes; ++lane) zero &= sums[lane] == 0;
+  return zero;
+}
+
 K_FN uint64_t group_of(const AttentionArgs& a) { return a.n_heads / a.n_kv_heads; }
 K_FN uint64_t rows_of(const AttentionArgs& a) { return a.n_tokens * group_of(a); }
 /// Where row `row` of a KV head begins in query and output.

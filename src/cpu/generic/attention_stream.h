@@ -46,17 +46,18 @@ struct StreamRows {
 
   /// A block of keys that starts at position `first`.
   void add_block(uint64_t first, const CacheRows<T>& key, const CacheRows<T>& value) {
-    Range all{0, 0};
+    Range all{0, 0}, shared{0, kKeys}, parts[M];
     bool whole = true;
     alignas(64) int32_t begin[kLanes], end[kLanes];
     for (int m = 0; m < M; ++m) {
-      const Range seen = within(sees[m], first);
+      const Range seen = parts[m] = within(sees[m], first);
       for (int n = 0; n < N; ++n) {
         begin[m * N + n] = int32_t(seen.begin);
         end[m * N + n] = int32_t(seen.end);
       }
       whole &= seen.end - seen.begin == kKeys;
       all = hull(all, seen);
+      shared = both(shared, seen);
     }
     if (all.end == 0) return;
     Vec scores[kGroups];
@@ -73,7 +74,11 @@ struct StreamRows {
     alignas(64) float weights[kGroups * kLanes], factors[kLanes];
     for (int g = 0; g < kGroups; ++g) store(weights + g * kLanes, scores[g]);
     store(factors, factor);
-    add_values(weights, factors, value, all);
+    const bool same = all.begin == shared.begin && all.end == shared.end;
+    if (same || (are_finite(value, {all.begin, shared.begin}) && are_finite(value, {shared.end, all.end})))
+      add_values(weights, factors, value, all, [](int, uint64_t) { return true; });
+    else
+      add_apart(weights, factors, value, all, parts);
   }
 
   /// What a row's weights sum up to.
@@ -131,20 +136,37 @@ struct StreamRows {
     return factor;
   }
 
-  /// output = output * factor + the values of `keys`, each with its weight.
-  K_FN void add_values(const float* weights, const float* factors, const CacheRows<T>& value, Range keys) const {
+  bool are_finite(const CacheRows<T>& value, Range keys) const {
+    Vec zeros{};
+    for (uint64_t key = keys.begin; key < keys.end; ++key)
+      for_each_vector(0, a.head_dim,
+                      [&](uint64_t i, int n) { zeros = fma(load_cached(value[key] + i, n), Vec{}, zeros); });
+    return is_zero(zeros);
+  }
+
+  /// add_values where row m sees parts[m] of `keys`, and infinity times the weight 0 of the others is no 0.
+  [[gnu::noinline]] void add_apart(const float* weights, const float* factors, const CacheRows<T>& value, Range keys,
+                                   const Range (&parts)[M]) const {
+    add_values(weights, factors, value, keys,
+               [&](int m, uint64_t key) { return key >= parts[m].begin && key < parts[m].end; });
+  }
+
+  /// output = output * factor + the values of `keys` that row m sees, each with its weight.
+  template <class IsSeen>
+  K_FN void add_values(const float* weights, const float* factors, const CacheRows<T>& value, Range keys,
+                       const IsSeen& is_seen) const {
     constexpr int kVectors = N < 8 ? N : 8;
     uint64_t i = 0;
     for (; i + kVectors * kLanes <= a.head_dim; i += kVectors * kLanes)
-      add_vectors<kVectors>(weights, factors, value, keys, i, kLanes);
+      add_vectors<kVectors>(weights, factors, value, keys, is_seen, i, kLanes);
     for (; i < a.head_dim; i += kLanes)
-      add_vectors<1>(weights, factors, value, keys, i, int(a.head_dim - i < kLanes ? a.head_dim - i : kLanes));
+      add_vectors<1>(weights, factors, value, keys, is_seen, i, int(a.head_dim - i < kLanes ? a.head_dim - i : kLanes));
   }
 
   /// The same of V vectors from value i on.
-  template <int V>
-  K_FN void add_vectors(const float* weights, const float* factors, const CacheRows<T>& value, Range keys, uint64_t i,
-                        int lanes) const {
+  template <int V, class IsSeen>
+  K_FN void add_vectors(const float* weights, const float* factors, const CacheRows<T>& value, Range keys,
+                        const IsSeen& is_seen, uint64_t i, int lanes) const {
     Vec total[M][V];
     MLXN_UNROLL
     for (int m = 0; m < M; ++m) {
@@ -159,6 +181,7 @@ struct StreamRows {
       for (int v = 0; v < V; ++v) loaded[v] = load_cached(row + i + v * kLanes, lanes);
       MLXN_UNROLL
       for (int m = 0; m < M; ++m) {
+        if (!is_seen(m, key)) continue;
         const Vec weight = splat(weights[key / N * kLanes + m * N + key % N]);
         MLXN_UNROLL
         for (int v = 0; v < V; ++v) total[m][v] = fma(weight, loaded[v], total[m][v]);

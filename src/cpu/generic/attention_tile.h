@@ -151,7 +151,8 @@ class AttentionTile {
   }
 
   /// Keys and values of `keys` of a block as floats.
-  void load_block(uint64_t block, Range keys) const {
+  void load_block(uint64_t block, Range keys) {
+    Vec zeros{};  // NaN where a value is not finite
     const CacheRows<T> key_rows(a_, a_.k_cache, kv_head_, block, keys),
         value_rows(a_, a_.v_cache, kv_head_, block, keys);
     for (uint64_t key = keys.begin; key < keys.end; ++key) {
@@ -161,10 +162,14 @@ class AttentionTile {
       for (uint64_t panel = 0; panel < at_.padded; panel += kPanel) {
         const uint64_t left = at_.padded - panel, width = left < kPanel ? left : kPanel;
         float* const values = v() + panel * kKeys + key * width;
-        for_each_vector(panel, panel + width < dim_ ? panel + width : dim_,
-                        [&](uint64_t i, int n) { store(values + (i - panel), load_cached(value_row + i, n)); });
+        for_each_vector(panel, panel + width < dim_ ? panel + width : dim_, [&](uint64_t i, int n) {
+          const Vec loaded = load_cached(value_row + i, n);
+          store(values + (i - panel), loaded);
+          zeros = fma(loaded, Vec{}, zeros);
+        });
       }
     }
+    values_are_finite_ = is_zero(zeros);
   }
 
   /// What the rows of a panel see of a block.
@@ -206,23 +211,26 @@ class AttentionTile {
     // A tile of more rows than the panel is wide is never taken, but g++ compiles it, and minds.
     alignas(64) float factor[kWidth < kTileRows ? kTileRows : kWidth];
     weigh<N>(sight, max() + row, sum() + row, factor);
-    const uint64_t end = count_ - row < kWidth ? count_ - row : kWidth;
-    in_tiles(
-        {0, end}, [&](auto m, uint64_t r) __attribute__((always_inline)) {
-          for (uint64_t d = 0; d < at_.padded; d += kPanel)
-            with_vectors((at_.padded - d) / kLanes, [&](auto width) __attribute__((always_inline)) {
-              constexpr int kVectors = width.value;
-              Vec c[m.value][kVectors];
-              float* const out = output() + (row + r) * at_.padded + d;
-              for (int i = 0; i < m.value; ++i)
-                for (int n = 0; n < kVectors; ++n) c[i][n] = load(out + i * at_.padded + n * kLanes) * factor[r + i];
-              multiply_tile<m.value, kVectors>(scores() + keys.begin * kWidth + r, 1, kWidth,
-                                               v() + d * kKeys + keys.begin * kVectors * kLanes, keys.end - keys.begin,
-                                               c);
-              for (int i = 0; i < m.value; ++i)
-                for (int n = 0; n < kVectors; ++n) store(out + i * at_.padded + n * kLanes, c[i][n]);
-            });
+    const auto add_values = [&](auto m, uint64_t r, Range seen) __attribute__((always_inline)) {
+      for (uint64_t d = 0; d < at_.padded; d += kPanel)
+        with_vectors((at_.padded - d) / kLanes, [&](auto width) __attribute__((always_inline)) {
+          constexpr int kVectors = width.value;
+          Vec c[m.value][kVectors];
+          float* const out = output() + (row + r) * at_.padded + d;
+          for (int i = 0; i < m.value; ++i)
+            for (int n = 0; n < kVectors; ++n) c[i][n] = load(out + i * at_.padded + n * kLanes) * factor[r + i];
+          multiply_tile<m.value, kVectors>(scores() + seen.begin * kWidth + r, 1, kWidth,
+                                           v() + d * kKeys + seen.begin * kVectors * kLanes, seen.end - seen.begin, c);
+          for (int i = 0; i < m.value; ++i)
+            for (int n = 0; n < kVectors; ++n) store(out + i * at_.padded + n * kLanes, c[i][n]);
         });
+    };
+    const uint64_t end = count_ - row < kWidth ? count_ - row : kWidth;
+    if (sight.all || values_are_finite_)
+      in_tiles(
+          {0, end}, [&](auto m, uint64_t r) __attribute__((always_inline)) { add_values(m, r, keys); });
+    else  // what a row does not see has weight 0, and infinity times 0 is no 0
+      for (uint64_t r = 0; r < end; ++r) add_values(Count<1>{}, r, {uint64_t(sight.begin[r]), uint64_t(sight.end[r])});
   }
 
   /// Scores become weights relative to exp(max); factor is what earlier weights are multiplied by.
@@ -278,6 +286,7 @@ class AttentionTile {
   float* const memory_;
   Range sees_[kMostTileRows];
   Panel panels_[(kMostTileRows + kPanel - 1) / kPanel];
+  bool values_are_finite_ = true;  // of the loaded block
 };
 
 }  // namespace mlx_native::cpu::MLXN_ISA
