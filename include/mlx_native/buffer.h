@@ -18,7 +18,8 @@ struct BufferAccess;
 /// A typed view of device memory. Copies share the memory, which lives until its last view and the last command that
 /// uses it are gone. Contents are not synchronised between threads: that is the caller's part.
 ///
-/// Every size and offset is that of the view, never that of the allocation behind it.
+/// Every size and offset is that of the view, never that of the allocation behind it. A buffer that was moved from is
+/// InvalidArgument to whoever is given it.
 class MlxBuffer {
  public:
   DType dtype() const { return dtype_; }

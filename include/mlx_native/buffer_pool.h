@@ -13,6 +13,8 @@ namespace [[gnu::visibility("default")]] mlx_native {
 class MlxBufferPool {
  public:
   explicit MlxBufferPool(MlxDevice device);
+  MlxBufferPool(const MlxBufferPool&) = default;
+  MlxBufferPool& operator=(const MlxBufferPool&) = default;
 
   /// A view of exactly `bytes` bytes. Errors as MlxDevice::alloc_buffer.
   Result<MlxBuffer> alloc(std::size_t bytes, DType dtype, Shape shape);

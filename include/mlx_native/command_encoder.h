@@ -19,7 +19,8 @@ struct EncoderAccess;
 }  // namespace detail
 
 /// Records commands, then runs them. A command that reads or writes bytes which an earlier one writes, or writes bytes
-/// which an earlier one reads, runs after it; others may overlap. Movable; used by one thread at a time.
+/// which an earlier one reads, runs after it; others may overlap. Movable (what was moved from is InvalidArgument to
+/// whoever is given it); used by one thread at a time.
 /// Encoders that share a buffer which one of them writes run in the order of their commits.
 /// Buffers live until the last command that uses them is done. Dropping an encoder drops what was not committed.
 class CommandEncoder {
@@ -28,8 +29,9 @@ class CommandEncoder {
   CommandEncoder& operator=(CommandEncoder&&) noexcept;
   ~CommandEncoder();
 
-  /// Records a kernel of the registry. `args` (at most 256 bytes) is copied and handed to the kernel; pointers in it
-  /// come from device_address(). What the kernel reads and writes must be declared.
+  /// Records a user's kernel of the registry; InvalidArgument for a built-in one, which its op records. `args` (at most
+  /// 256 bytes) is copied and handed to the kernel; pointers in it come from device_address(). What the kernel reads
+  /// and writes must be declared.
   Result<void> dispatch(const KernelRegistry& registry, std::string_view kernel, std::span<const std::byte> args,
                         std::span<const MlxBuffer> reads, std::span<const MlxBuffer> writes);
 

@@ -41,9 +41,13 @@ struct DeviceOptions {
   bool profile = false;
 };
 
-/// A device: its memory and its queue. Cheap to copy (copies are the same device), safe to use from many threads.
+/// A device: its memory and its queue. Cheap to copy (copies are the same device), safe to use from many threads. This
+/// and the other handles that can be copied but for MlxBuffer are copied by a move too: none is ever empty.
 class MlxDevice {
  public:
+  MlxDevice(const MlxDevice&) = default;
+  MlxDevice& operator=(const MlxDevice&) = default;
+
   /// The device that the environment variable MLX_NATIVE_BACKEND names, else the first of available_backends().
   static Result<MlxDevice> create();
   /// DeviceNotFound where the machine or the build lacks it.

@@ -74,6 +74,9 @@ enum class FileAccess {
 /// used. Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
 class GgufFile {
  public:
+  GgufFile(const GgufFile&) = default;
+  GgufFile& operator=(const GgufFile&) = default;
+
   /// Opens `path`; for the first part of a split ("name-00001-of-00003.gguf") also the others beside it. IoError where
   /// it (or a part) cannot be opened or mapped or is not a regular file; GgufParseError, naming the place, for anything
   /// malformed and for a part other than the first; with FileAccess::Read BufferAllocationError where memory runs out.
@@ -130,7 +133,8 @@ class GgufFile {
 /// one thread at a time.
 class GgufWriter {
  public:
-  /// IoError where no file can be created beside `path`, or where `path` is something else than a regular file.
+  /// IoError where no file can be created beside `path`, or where `path` is something else than a regular file or names
+  /// none.
   static Result<GgufWriter> create(const std::filesystem::path& path);
   GgufWriter(GgufWriter&&) noexcept;
   GgufWriter& operator=(GgufWriter&&) noexcept;

@@ -16,6 +16,9 @@ class RecordedCommands;
 /// between replays; addresses and shapes may not. On CUDA a graph launch, on the CPU one parallel region.
 class ComputeGraph {
  public:
+  ComputeGraph(const ComputeGraph&) = default;
+  ComputeGraph& operator=(const ComputeGraph&) = default;
+
   std::size_t dispatch_count() const;
   std::size_t barrier_count() const;
   /// Runs everything once and waits. Errors as CommandEncoder::wait.

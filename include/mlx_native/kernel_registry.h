@@ -43,6 +43,8 @@ struct UserKernel {
 class KernelRegistry {
  public:
   KernelRegistry();
+  KernelRegistry(const KernelRegistry&) = default;
+  KernelRegistry& operator=(const KernelRegistry&) = default;
 
   /// Adds or replaces a user's kernel. InvalidArgument for an empty name, an empty function or a built-in's name.
   Result<void> register_kernel(UserKernel kernel);

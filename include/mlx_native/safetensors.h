@@ -36,6 +36,9 @@ struct SafetensorsInfo {
 /// the header. Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
 class SafetensorsFile {
  public:
+  SafetensorsFile(const SafetensorsFile&) = default;
+  SafetensorsFile& operator=(const SafetensorsFile&) = default;
+
   /// IoError where it cannot be opened or mapped or is not a regular file; SafetensorsError, naming the place, for
   /// anything malformed.
   static Result<SafetensorsFile> open(const std::filesystem::path& path);

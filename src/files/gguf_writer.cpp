@@ -96,10 +96,12 @@ struct GgufWriter::State {
   std::uint64_t written_of_it = 0;
   std::optional<MlxError> failure;
 
-  Result<void> check_open(bool declaring) const {
-    if (failure) return tl::unexpected(*failure);
-    if (finished) return invalid("the file is finished");
-    if (declaring && header_written) return invalid("metadata and tensors must be declared before data is written");
+  static Result<void> check_open(const State* state, bool declaring) {
+    if (!state) return invalid("the writer is empty: it was moved from");
+    if (state->failure) return tl::unexpected(*state->failure);
+    if (state->finished) return invalid("the file is finished");
+    if (declaring && state->header_written)
+      return invalid("metadata and tensors must be declared before data is written");
     return {};
   }
 
@@ -150,8 +152,8 @@ Result<GgufWriter> GgufWriter::create(const std::filesystem::path& path) {
 }
 
 Result<void> GgufWriter::add_metadata(std::string key, MetadataValue value) {
+  MLXN_TRY(State::check_open(state_.get(), true));
   auto& s = *state_;
-  MLXN_TRY(s.check_open(true));
   if (!is_name(key) || key.size() > limits::kMaxKey)
     return invalid("metadata key {} of {} bytes: 1 to {} bytes of UTF-8 without control characters are needed",
                    shown(key), key.size(), limits::kMaxKey);
@@ -172,8 +174,8 @@ Result<void> GgufWriter::add_metadata(std::string key, MetadataValue value) {
 }
 
 Result<void> GgufWriter::add_tensor(std::string name, Shape shape, GgmlType type) {
+  MLXN_TRY(State::check_open(state_.get(), true));
   auto& s = *state_;
-  MLXN_TRY(s.check_open(true));
   if (!is_name(name) || name.size() > limits::kMaxTensorName)
     return invalid("tensor name {} of {} bytes: 1 to {} bytes of UTF-8 without control characters are needed",
                    shown(name), name.size(), limits::kMaxTensorName);
@@ -193,8 +195,8 @@ Result<void> GgufWriter::add_tensor(std::string name, Shape shape, GgmlType type
 }
 
 Result<void> GgufWriter::write(std::span<const std::uint8_t> bytes) {
+  MLXN_TRY(State::check_open(state_.get(), false));
   auto& s = *state_;
-  MLXN_TRY(s.check_open(false));
   MLXN_TRY(s.write_header());
   while (!bytes.empty()) {
     if (s.current == s.tensors.size()) return invalid("{} bytes more than the declared tensors have", bytes.size());
@@ -212,8 +214,8 @@ Result<void> GgufWriter::write(std::span<const std::uint8_t> bytes) {
 }
 
 Result<void> GgufWriter::finish() {
+  MLXN_TRY(State::check_open(state_.get(), false));
   auto& s = *state_;
-  MLXN_TRY(s.check_open(false));
   if (s.current < s.tensors.size()) {
     const auto& tensor = s.tensors[s.current];
     return invalid("tensor {} has {} of its {} bytes", shown(tensor.name), s.written_of_it, tensor.byte_len);

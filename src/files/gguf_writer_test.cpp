@@ -85,6 +85,10 @@ TEST(GgufWriter, LeavesNothingBehindWhenDropped) {
     EXPECT_EQ(dir.entries(), 1u);
     auto moved = std::move(writer);
     EXPECT_EQ(dir.entries(), 1u);
+    expect_error(writer.add_metadata("a", {Scalar(true)}), kInvalid, "moved from");
+    expect_error(writer.add_tensor("u", {4}, GgmlType::F32), kInvalid, "moved from");
+    expect_error(writer.write(Bytes(1)), kInvalid, "moved from");
+    expect_error(writer.finish(), kInvalid, "moved from");
     auto another = GgufWriter::create(dir / "m.gguf").value();
     EXPECT_EQ(dir.entries(), 2u);
     another = std::move(moved);
@@ -111,7 +115,8 @@ TEST(GgufWriter, ReplacesAFileThatIsOpen) {
 
 TEST(GgufWriter, RefusesPlacesWhereNoFileCanBe) {
   const TempDir dir;
-  for (const auto& path : {dir / "absent/m.gguf", dir / "", std::filesystem::path("/dev/null")}) {
+  for (const auto& path :
+       {dir / "absent/m.gguf", dir / "", std::filesystem::path("/dev/null"), std::filesystem::path()}) {
     const auto writer = GgufWriter::create(path);
     ASSERT_FALSE(writer.has_value()) << path;
     EXPECT_EQ(writer.error().kind, ErrorKind::IoError);

@@ -26,6 +26,7 @@ constexpr std::size_t kMaxWrite = 1u << 30;
 }  // namespace
 
 Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
+  if (path.filename().empty()) return error(ErrorKind::IoError, "cannot write \"{}\": it names no file", path.string());
   struct stat status;
   // To rename over a device, say, would replace it.
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))

@@ -11,7 +11,8 @@ using namespace detail;
 
 Call::Call(std::string_view op, CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device)
     : op_(op), encoder_(encoder), registry_(registry), device_(device) {
-  require(EncoderAccess::commands(encoder).device() == DeviceAccess::device(device),
+  require(!EncoderAccess::is_empty(encoder), "the encoder is empty: it was moved from");
+  require(!ok() || EncoderAccess::commands(encoder).device() == DeviceAccess::device(device),
           "the encoder belongs to another device than {}", device.name());
 }
 

@@ -98,7 +98,12 @@ class Commands {
 
 struct EncoderAccess {
   static CommandEncoder make(std::unique_ptr<Commands> commands) { return CommandEncoder(std::move(commands)); }
+  static bool is_empty(const CommandEncoder& encoder) { return !encoder.commands_; }
   static Commands& commands(const CommandEncoder& encoder) { return *encoder.commands_; }
+  /// What to answer for an empty one.
+  static tl::unexpected<MlxError> moved_from() {
+    return tl::unexpected(MlxError{ErrorKind::InvalidArgument, "the encoder is empty: it was moved from"});
+  }
   /// Takes the commands out; the encoder is left poisoned with `why`.
   static std::unique_ptr<Commands> take(CommandEncoder& encoder, MlxError why) {
     return std::exchange(encoder.commands_, std::make_unique<Commands>(encoder.commands_->device(), std::move(why)));

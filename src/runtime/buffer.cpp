@@ -6,6 +6,10 @@
 
 namespace mlx_native {
 
+namespace {
+tl::unexpected<MlxError> moved_from() { return invalid("the buffer is empty: it was moved from"); }
+}  // namespace
+
 namespace detail {
 MlxBuffer BufferAccess::make(std::shared_ptr<Storage> storage, DType dtype, Shape shape, std::size_t byte_offset,
                              std::size_t byte_len) {
@@ -25,10 +29,11 @@ std::size_t MlxBuffer::element_count() const {
   return count;
 }
 
-bool MlxBuffer::is_writable() const { return storage_->writable(); }
+bool MlxBuffer::is_writable() const { return storage_ && storage_->writable(); }
 
 Result<std::span<std::byte>> MlxBuffer::host_bytes(bool dtype_ok, std::size_t size, std::size_t alignment,
                                                    bool write) const {
+  if (!storage_) return moved_from();
   if (!dtype_ok)
     return invalid("a buffer of {} cannot be viewed as elements of {} bytes of another type", dtype_name(dtype_), size);
   if (write && !storage_->writable()) return invalid("a read-only buffer cannot be viewed for writing");
@@ -41,6 +46,7 @@ Result<std::span<std::byte>> MlxBuffer::host_bytes(bool dtype_ok, std::size_t si
 }
 
 Result<MlxBuffer> MlxBuffer::slice_view(std::size_t byte_offset, std::size_t n_elements) const {
+  if (!storage_) return moved_from();
   const std::size_t element = dtype_size(dtype_);
   if (n_elements == 0) return invalid("slice_view: zero elements");
   if (byte_offset % element != 0)
@@ -52,6 +58,7 @@ Result<MlxBuffer> MlxBuffer::slice_view(std::size_t byte_offset, std::size_t n_e
 }
 
 Result<MlxBuffer> MlxBuffer::reinterpret(DType dtype, Shape shape) const {
+  if (!storage_) return moved_from();
   const auto count = checked_product(shape);
   const auto bytes = count ? checked_mul(*count, dtype_size(dtype)) : std::nullopt;
   if (!bytes || *bytes == 0 || *bytes > byte_len_)

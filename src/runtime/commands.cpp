@@ -32,6 +32,7 @@ Result<void> Commands::add(std::shared_ptr<const Kernel> kernel, std::span<const
   if (args.size() > kMaxArgsBytes)
     return invalid("{}: {} bytes of arguments, at most {} are possible", kernel->name, args.size(), kMaxArgsBytes);
   for (const Use& use : uses) {
+    if (!use.storage) return invalid("{}: a buffer is empty: it was moved from", kernel->name);
     if (use.storage->device() != device_.get())
       return invalid("{}: a buffer of another device than the encoder's ({})", kernel->name, device_->name());
     if (use.write && !use.storage->writable()) return invalid("{}: an output buffer is read-only", kernel->name);

@@ -86,6 +86,7 @@ Result<MlxBuffer> MlxDevice::alloc_buffer(std::size_t bytes, DType dtype, Shape 
 Result<MlxBuffer> MlxDevice::import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                          DType dtype, Shape shape) const {
   MLXN_TRY(needed_bytes(bytes.size(), dtype, shape));
+  if (!bytes.data()) return invalid("import_host: {} bytes at a null address", bytes.size());
   MLXN_ASSIGN(auto storage, device_->import_host(bytes, std::move(owner)));
   return BufferAccess::make(std::move(storage), dtype, std::move(shape), 0, bytes.size());
 }

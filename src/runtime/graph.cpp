@@ -66,6 +66,7 @@ Result<GraphSession> GraphExecutor::begin() const {
 Result<void> GraphSession::finish() { return encoder_.commit_and_wait(); }
 
 Result<ComputeGraph> GraphSession::record() {
+  if (detail::EncoderAccess::is_empty(encoder_)) return detail::EncoderAccess::moved_from();
   MLXN_ASSIGN(auto recorded, detail::RecordedCommands::create(detail::EncoderAccess::take(
                                  encoder_, {ErrorKind::InvalidArgument, "the session was recorded and is spent"})));
   return ComputeGraph(std::move(recorded));

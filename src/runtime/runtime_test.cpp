@@ -156,6 +156,66 @@ TEST_P(Runtime, OtherDevicesBuffersAreRefused) {
   EXPECT_THAT(result.error().message, HasSubstr("another device"));
 }
 
+TEST_P(Runtime, WhatWasMovedFromIsRefused) {
+  MlxBuffer buffer = floats(64, 1), out = floats(64, NAN);
+  const MlxBuffer taken = std::move(buffer);
+  EXPECT_FALSE(buffer.is_writable());
+  EXPECT_EQ(buffer.as_slice<float>().error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(buffer.as_mut_slice<float>().error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(buffer.slice_view(0, 1).error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(buffer.reinterpret(DType::U32, {1}).error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(MlxBufferPool(device).release(buffer).error().kind, ErrorKind::InvalidArgument);
+  CommandEncoder encoder = device.command_encoder().value();
+  EXPECT_THAT(norm(encoder, buffer, taken, out).error().message, HasSubstr("moved from"));
+  EXPECT_THAT(norm(encoder, taken, taken, buffer).error().message, HasSubstr("moved from"));
+  EXPECT_THAT(encoder.device_address(buffer).error().message, HasSubstr("moved from"));
+  ASSERT_TRUE(registry.register_kernel({"mine", GetParam(), [](const auto&, auto) {}}).has_value());
+  EXPECT_THAT(encoder.dispatch(registry, "mine", {}, std::array{buffer}, {}).error().message, HasSubstr("moved from"));
+
+  CommandEncoder other = std::move(encoder);
+  EXPECT_THAT(norm(encoder, taken, taken, out).error().message, HasSubstr("moved from"));
+  EXPECT_THAT(encoder.dispatch(registry, "mine", {}, {}, {}).error().message, HasSubstr("moved from"));
+  EXPECT_EQ(encoder.device_address(taken).error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(encoder.commit().error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(encoder.wait().error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(encoder.dispatch_count() + encoder.barrier_count() + encoder.dispatched_kernels().size(), 0u);
+  encoder = std::move(other);
+  EXPECT_TRUE(norm(encoder, taken, taken, out).has_value());
+  EXPECT_TRUE(encoder.commit_and_wait().has_value());
+
+  GraphSession session = GraphExecutor(device).begin().value();
+  const GraphSession spent = std::move(session);
+  EXPECT_EQ(session.record().error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(session.finish().error().kind, ErrorKind::InvalidArgument);
+}
+
+TEST_P(Runtime, HandlesStayWholeWhereTheyAreMovedFrom) {
+  const MlxDevice moved_device = std::move(device);
+  const KernelRegistry moved_registry = std::move(registry);
+  const MlxBuffer weight = floats(64, 1);
+  MlxBuffer out = floats(64, NAN);
+  CommandEncoder encoder = device.command_encoder().value();
+  ASSERT_TRUE(norm(encoder, weight, weight, out).has_value());
+  ASSERT_TRUE(encoder.commit_and_wait().has_value());
+  EXPECT_THAT(out.as_slice<float>().value(), Each(1.0f));
+}
+
+TEST_P(Runtime, BuiltInKernelsTakeNoBareBytes) {
+  CommandEncoder encoder = device.command_encoder().value();
+  for (const std::string& name : registry.kernel_names(GetParam())) {
+    const auto result = encoder.dispatch(registry, name, {}, {}, {});
+    ASSERT_FALSE(result.has_value()) << name;
+    EXPECT_THAT(result.error().message, HasSubstr(name));
+  }
+  EXPECT_EQ(encoder.dispatch_count(), 0u);
+}
+
+TEST_P(Runtime, NoMemoryIsImportedFromNowhere) {
+  const std::span<const std::byte> nowhere(static_cast<const std::byte*>(nullptr), 16);
+  EXPECT_EQ(device.import_host(nowhere, nullptr, DType::F32, {4}).error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(device.import_host({}, nullptr, DType::F32, {4}).error().kind, ErrorKind::InvalidArgument);
+}
+
 TEST_P(Runtime, KernelsAreCachedForcedAndNamed) {
   EXPECT_EQ(registry.cached_count(), 0u);
   CommandEncoder encoder = device.command_encoder().value();

@@ -12,6 +12,7 @@
 
 namespace [[gnu::visibility("default")]] mlx_native {
 
+/// Its functions must not throw.
 struct GenerateOptions {
   std::uint32_t max_tokens = 128;
   /// n_vocab, n_history and step are filled in. Temperature 0 without a penalty is greedy: the largest logit, of equals
@@ -59,6 +60,7 @@ struct Perplexity {
   std::uint64_t scored_tokens = 0;
 };
 
+/// Its function must not throw.
 struct PerplexityOptions {
   std::uint32_t chunk = 512;  ///< tokens that see each other, 4 to the model's context
   /// Takes the place of each chunk's first token, as llama.cpp does for models that want bos.

@@ -60,7 +60,8 @@ struct ModelMemory {
   std::uint64_t activations = 0;  ///< logits of one token included
 };
 
-/// A transformer with its weights on a device and the KV cache of one sequence. Movable; used by one thread at a time.
+/// A transformer with its weights on a device and the KV cache of one sequence. Movable (what was moved from can be
+/// assigned to and destroyed, nothing else); used by one thread at a time.
 class Model {
  public:
   /// Errors: GgufParseError as read_model_config, and for a tensor that is missing, of another shape, or has no place

@@ -40,6 +40,9 @@ struct Vocabulary {
 /// are those of the models' own tokenizers.
 class Tokenizer {
  public:
+  Tokenizer(const Tokenizer&) = default;
+  Tokenizer& operator=(const Tokenizer&) = default;
+
   /// Reads the keys `tokenizer.ggml.*`. GgufParseError, naming the key, where they are missing, of another type, out of
   /// range or do not fit each other, or where model or pre is none that is known.
   static Result<Tokenizer> load(const GgufFile& file);
