@@ -22,8 +22,11 @@ std::string text_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-Mlxn::Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path) {
+Mlxn::Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path,
+           const std::string& redirections) {
   arguments.insert(arguments.begin(), MLXN_TOOL);
+  if (!redirections.empty())
+    arguments.insert(arguments.begin(), {"/bin/sh", "-c", "exec \"$0\" \"$@\" " + redirections});
   std::vector<char*> argv;
   for (auto& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);

@@ -26,8 +26,10 @@ struct Outcome {
 /// mlxn with these arguments, stdin empty, without a terminal. Killed when it goes out of scope before wait().
 class Mlxn {
  public:
-  /// Stdout goes to `stdout_path` where one is given, and is not in the outcome then.
-  explicit Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path = {});
+  /// Stdout goes to `stdout_path` where one is given, and is not in the outcome then. `redirections` are the shell's:
+  /// "2>/dev/full <&-".
+  explicit Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path = {},
+                const std::string& redirections = {});
   Mlxn(const Mlxn&) = delete;
   Mlxn& operator=(const Mlxn&) = delete;
   ~Mlxn();
@@ -48,6 +50,10 @@ class Mlxn {
 
 inline Outcome mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path = {}) {
   return Mlxn(std::move(arguments), stdout_path).wait();
+}
+
+inline Outcome mlxn_by_shell(std::vector<std::string> arguments, const std::string& redirections) {
+  return Mlxn(std::move(arguments), {}, redirections).wait();
 }
 
 inline std::string dense_model() { return MLXN_SOURCE_DIR "/share/models/docs-dense.q4_k_m.gguf"; }

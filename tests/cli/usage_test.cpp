@@ -62,6 +62,35 @@ TEST(CliUsage, WrongUsageIsTwo) {
   for (const auto& arguments : cases) expect_failure(mlxn(arguments), 2, joined(arguments));
 }
 
+TEST(CliUsage, NamesWhatItDoesNotKnow) {
+  EXPECT_THAT(mlxn({"--dance"}).err, HasSubstr("no option --dance"));
+  EXPECT_THAT(mlxn({"dance"}).err, HasSubstr("no subcommand dance"));
+}
+
+TEST(CliUsage, AnErrorThatNobodyHearsEndsNothing) {
+  for (const char* stderr_to : {"2>/dev/full", "2>&-"}) {
+    EXPECT_EQ(mlxn_by_shell({"dance"}, stderr_to).code, 2);
+    EXPECT_EQ(mlxn_by_shell({"inspect", "/dev/null"}, stderr_to).code, 1);
+    const auto outcome = mlxn_by_shell({"generate", "-m", dense_model(), "-p", "The", "-n", "2", "-t", "1"}, stderr_to);
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_TRUE(outcome.out.starts_with("The")) << outcome.out;
+  }
+}
+
+// Files take the first descriptor that is free.
+TEST(CliUsage, NoFileTakesThePlaceOfAClosedOne) {
+  const auto outcome = mlxn_by_shell({"generate", "-m", dense_model(), "-f", "-"}, "<&-");
+  expect_failure(outcome, 1, "stdin is closed");
+  EXPECT_THAT(outcome.err, HasSubstr("cannot read -"));
+  const TempDir dir;
+  const auto quantized = [&](const char* name, const char* redirections) {
+    const std::string path = (dir / name).string();
+    mlxn_by_shell({"quantize", moe_model(), path, "q8_0", "--allow-requantize"}, redirections);
+    return read_file(path);
+  };
+  EXPECT_TRUE(quantized("closed", "<&- >&- 2>&-") == quantized("open", ">/dev/null"));
+}
+
 TEST(CliUsage, WhatIsNoModelIsOne) {
   const TempDir dir;
   const std::string fifo = (dir / "fifo").string(), empty = (dir / "empty").string(), text = (dir / "text").string();
@@ -82,8 +111,13 @@ TEST(CliUsage, WhatIsNoModelIsOne) {
 }
 
 TEST(CliUsage, FullDiskIsOne) {
-  for (const auto& arguments : std::vector<std::vector<std::string>>{
-           {"devices"}, {"devices", "--json"}, {"inspect", dense_model()}, {"inspect", dense_model(), "--json"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{"devices"},
+                                                                     {"devices", "--json"},
+                                                                     {"inspect", dense_model()},
+                                                                     {"inspect", dense_model(), "--json"},
+                                                                     {"--version"},
+                                                                     {"--help"},
+                                                                     {"quantize", "--help"}}) {
     const auto outcome = mlxn(arguments, "/dev/full");
     expect_failure(outcome, 1, joined(arguments));
     EXPECT_THAT(outcome.err, HasSubstr("No space left"));

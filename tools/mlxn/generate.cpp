@@ -151,15 +151,15 @@ Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, const Wai
 void report(const mlx_native::GgufFile& file, const Model& model, const Generation& generation, const Waits& waits,
             const Options& options) {
   const auto& timings = generation.timings;
-  fmt::print(stderr,
-             "prompt     {:6} tokens {:10.2f} ms {:9.2f} t/s\n"
-             "generated  {:6} tokens {:10.2f} ms {:9.2f} t/s ({})\n"
-             "{}; loaded in {:.1f} ms; {}seed {}\n{}\n",
-             timings.prompt_tokens, 1e3 * timings.prompt_seconds, timings.prompt_tokens_per_second(),
-             timings.generated_tokens, 1e3 * timings.generation_seconds, timings.tokens_per_second(),
-             stop_text(generation.stop), printable_line(model.device().name()), 1e3 * waits.load,
-             waits.first_token ? fmt::format("first token after {:.1f} ms; ", 1e3 * *waits.first_token) : "",
-             options.sampling.seed, memory_text(file, model.memory()));
+  write_error(
+      fmt::format("prompt     {:6} tokens {:10.2f} ms {:9.2f} t/s\n"
+                  "generated  {:6} tokens {:10.2f} ms {:9.2f} t/s ({})\n"
+                  "{}; loaded in {:.1f} ms; {}seed {}\n{}\n",
+                  timings.prompt_tokens, 1e3 * timings.prompt_seconds, timings.prompt_tokens_per_second(),
+                  timings.generated_tokens, 1e3 * timings.generation_seconds, timings.tokens_per_second(),
+                  stop_text(generation.stop), printable_line(model.device().name()), 1e3 * waits.load,
+                  waits.first_token ? fmt::format("first token after {:.1f} ms; ", 1e3 * *waits.first_token) : "",
+                  options.sampling.seed, memory_text(file, model.memory())));
 }
 
 int run_generate(Options& options) {

@@ -1,9 +1,12 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cstdlib>
 #include <exception>
 #include <new>
+#include <sstream>
 
 #include "command.h"
 #include "output.h"
@@ -20,8 +23,27 @@ constexpr const char* kHelp =
 int complain(const CLI::App& command, std::string_view text, int code) {
   const std::string name = command.get_parent() ? "mlxn " + command.get_name() : "mlxn";
   const std::string hint = code == kWrongUsage ? fmt::format(" (see {} --help)", name) : "";
-  fmt::print(stderr, "{}: {}{}\n", name, printable_line(text), hint);
+  write_error(fmt::format("{}: {}{}\n", name, printable_line(text), hint));
   return code;
+}
+
+/// Where one of the three standard files is closed, the next file to be opened would take its place, a model that of
+/// stdin and what is written that of stdout.
+void keep_standard_places() {
+  for (const int descriptor : {0, 1, 2})
+    if (::fcntl(descriptor, F_GETFD) < 0) (void)::open("/dev/null", descriptor == 0 ? O_WRONLY : O_RDONLY);
+}
+
+/// JSON frees its values with memory that it allocates, in a destructor.
+[[noreturn]] void end_without_memory() {
+  try {
+    if (const auto current = std::current_exception()) std::rethrow_exception(current);
+  } catch (const std::bad_alloc&) {
+    write_error("mlxn: out of memory\n");
+    std::_Exit(kBadInput);
+  } catch (...) {
+  }
+  std::abort();
 }
 
 int run(int argc, char** argv) {
@@ -41,15 +63,18 @@ int run(int argc, char** argv) {
       return code;
     }
   } catch (const CLI::Success& success) {  // --help, --version
-    const int code = app.exit(success);
-    flush_output();
+    std::ostringstream text;
+    const int code = app.exit(success, text, text);
+    write_output(text.str(), true);
     return code;
   } catch (const CLI::ParseError& error) {
     for (const auto& command : commands)
       if (command.app->parsed()) current = command.app;
-    // CLI11 would ask for a subcommand where it does not know the one that is given.
-    const bool unknown = current == &app && argc > 1 && argv[1][0] != '-';
-    return complain(*current, unknown ? fmt::format("there is no subcommand {}", argv[1]) : error.what(), kWrongUsage);
+    // CLI11 would ask for a subcommand where it does not know the one that is given, or an option before it.
+    if (current == &app && argc > 1)
+      return complain(app, fmt::format("there is no {} {}", argv[1][0] == '-' ? "option" : "subcommand", argv[1]),
+                      kWrongUsage);
+    return complain(*current, error.what(), kWrongUsage);
   } catch (const Misuse& error) {
     return complain(*current, error.what(), kWrongUsage);
   } catch (const std::bad_alloc&) {
@@ -63,10 +88,12 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_standard_places();
+  std::set_terminate(end_without_memory);
   try {
     return run(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "mlxn: {}\n", printable_line(error.what()));
+    write_error(fmt::format("mlxn: {}\n", printable_line(error.what())));
     return kBadInput;
   }
 }

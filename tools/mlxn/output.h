@@ -1,4 +1,4 @@
-// Standard output, where a write that fails ends the command, and the progress bar on stderr.
+// Standard output, where a write that fails ends the command, and standard error with its progress bar.
 #pragma once
 
 #include <chrono>
@@ -20,6 +20,9 @@ void flush_output();
 void write_json(const Json& value);
 
 bool output_is_terminal();
+
+/// To standard error, where a write that fails has nobody to tell.
+void write_error(std::string_view text);
 
 /// A bar on stderr while it lives: nothing is drawn unless stderr is a terminal, and nothing is left at the end.
 class Progress {
