@@ -95,6 +95,20 @@ TEST(CliGenerate, PromptFromAFile) {
   EXPECT_EQ(file.at("tokens"), prompt.at("tokens"));
 }
 
+TEST(CliGenerate, ShowsThePromptAsItWasGiven) {
+  // The embedded model with prompts that start with bos.
+  const TempDir dir;
+  auto bytes = read_file(dense_model());
+  const std::string key = "tokenizer.ggml.add_bos_token";
+  const auto at = std::search(bytes.begin(), bytes.end(), key.begin(), key.end());
+  ASSERT_NE(at, bytes.end());
+  (&*at)[key.size() + 4] = 1;  // behind the value's type
+  const auto path = (dir / "model.gguf").string();
+  write_file(path, bytes);
+  EXPECT_EQ(json_of(generate(path, {"-p", "The", "-n", "1", "--json"})).at("prompt_tokens").at(0), 0);
+  EXPECT_TRUE(mlxn(generate(path, {"-p", "The", "-n", "1"})).out.starts_with("The"));
+}
+
 TEST(CliGenerate, SameBitsForAnyNumberOfThreads) {
   for (const auto& model : {dense_model(), moe_model()}) {
     nlohmann::json first;

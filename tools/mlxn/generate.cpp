@@ -51,12 +51,17 @@ const char* stop_text(StopReason reason) {
   return "";
 }
 
-std::vector<std::uint32_t> prompt_of(const Options& options, const Tokenizer& tokenizer) {
-  if (!options.prompt_tokens.empty()) return options.prompt_tokens;
-  const std::string text = options.prompt ? *options.prompt : read_text(*options.prompt_file);
+struct Prompt {
+  std::vector<std::uint32_t> tokens;
+  std::string text;  ///< as it was given: what the tokenizer puts before it is not shown
+};
+
+Prompt prompt_of(const Options& options, const Tokenizer& tokenizer) {
+  if (!options.prompt_tokens.empty()) return {options.prompt_tokens, must(tokenizer.decode(options.prompt_tokens))};
+  std::string text = options.prompt ? *options.prompt : read_text(*options.prompt_file);
   auto tokens = must(tokenizer.encode_prompt(text));
   if (tokens.empty()) throw Failure("the prompt is empty");
-  return tokens;
+  return {std::move(tokens), std::move(text)};
 }
 
 /// Writes text as it is generated, harmless where a terminal shows it.
@@ -97,7 +102,7 @@ struct Waits {
   std::optional<double> first_token;  ///< none where the text ended at once
 };
 
-Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::uint32_t>& prompt, const Options& options,
+Run generate(Model& model, const Tokenizer& tokenizer, const Prompt& prompt, const Options& options,
              const Interrupt& interrupt) {
   GenerateOptions generate_options;
   generate_options.max_tokens = options.max_tokens < 0 ? UINT32_MAX : static_cast<std::uint32_t>(options.max_tokens);
@@ -107,7 +112,7 @@ Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::ui
   generate_options.keep_prompt_logits = options.logits;
 
   Run run;
-  Writer writer(!options.json, options.hide_prompt ? "" : must(tokenizer.decode(prompt)));
+  Writer writer(!options.json, options.hide_prompt ? "" : prompt.text);
   TextStream stream(tokenizer);
   const auto add = [&](const std::string& text) {
     run.text += text;
@@ -125,7 +130,7 @@ Run generate(Model& model, const Tokenizer& tokenizer, const std::vector<std::ui
     return !failure;
   };
   generate_options.keep_going = [&] { return !interrupt.requested(); };
-  run.generation = must(mlx_native::generate(model, prompt, generate_options));
+  run.generation = must(mlx_native::generate(model, prompt.tokens, generate_options));
   if (failure) throw *failure;
   add(stream.finish());
   writer.end_line();
@@ -180,7 +185,7 @@ int run_generate(Options& options) {
   const Run run = generate(model, tokenizer, prompt, options, interrupt);
   if (run.first_token) waits.first_token = since_start(*run.first_token);
   if (options.json) {
-    Json json = json_of(run, prompt, waits, options.logits);
+    Json json = json_of(run, prompt.tokens, waits, options.logits);
     json["memory"] = memory_json(file, model.memory());
     write_json(json);
   }
