@@ -258,6 +258,7 @@ TEST(ModelsMalformed, BadOptionsAreErrors) {
   EXPECT_EQ(failure({.context = (1u << 27) + 1}).kind, ErrorKind::InvalidArgument);
   EXPECT_EQ(failure({.kv_dtype = DType::BF16}).kind, ErrorKind::InvalidArgument);
   EXPECT_EQ(failure({.prefill_chunk = 0}).kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(failure({.precision = static_cast<Precision>(9)}).kind, ErrorKind::InvalidArgument);
   EXPECT_EQ(failure({.prefill_chunk = 1u << 31}).kind, ErrorKind::InvalidArgument);
   // 2 layers of 2^27 tokens, 2 heads of 16 keys and 16 values of 4 bytes: 64 GiB.
   if (test::cpu(1).free_memory() < std::size_t{64} << 30) {

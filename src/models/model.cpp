@@ -56,6 +56,8 @@ Result<ModelOptions> checked_options(ModelOptions options, const ModelConfig& co
     return invalid("a context of {} tokens; the model was trained for {}", options.context, config.context_length);
   if (options.kv_dtype != DType::F32 && options.kv_dtype != DType::F16)
     return invalid("a KV cache of {}; it can be f32 or f16", dtype_name(options.kv_dtype));
+  if (options.precision < Precision::Auto || options.precision > Precision::Int8)
+    return invalid("precision is {}, which is none", static_cast<int>(options.precision));
   if (options.prefill_chunk == 0 || options.prefill_chunk > kMaxChunk)
     return invalid("prefill_chunk is {}; it must be 1 to {}", options.prefill_chunk, kMaxChunk);
   options.prefill_chunk = std::min(options.prefill_chunk, options.context);

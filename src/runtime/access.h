@@ -23,6 +23,8 @@ struct BufferAccess {
   static const std::shared_ptr<Storage>& storage(const MlxBuffer& buffer) { return buffer.storage_; }
   static MlxBuffer make(std::shared_ptr<Storage> storage, DType dtype, Shape shape, std::size_t byte_offset,
                         std::size_t byte_len);
+  /// The bytes that `shape` of `dtype` takes. InvalidArgument where `bytes` do not hold them, and where they are none.
+  static Result<std::size_t> needed_bytes(std::size_t bytes, DType dtype, const Shape& shape);
   /// Address of the view's first byte for kernels.
   static std::byte* address(const MlxBuffer& buffer) { return buffer.storage_->device_address() + buffer.byte_offset_; }
   static Use use(const MlxBuffer& buffer, bool write) {

@@ -21,6 +21,19 @@ MlxBuffer BufferAccess::make(std::shared_ptr<Storage> storage, DType dtype, Shap
   buffer.byte_len_ = byte_len;
   return buffer;
 }
+
+Result<std::size_t> BufferAccess::needed_bytes(std::size_t bytes, DType dtype, const Shape& shape) {
+  const std::size_t element = dtype_size(dtype);
+  if (element == 0) return invalid("dtype is {}, which is none", static_cast<int>(dtype));
+  const auto count = checked_product(shape);
+  const auto needed = count ? checked_mul(*count, element) : std::nullopt;
+  if (needed == 0u) return invalid("a shape of no elements; at least one is needed");
+  if (!needed || *needed > bytes)
+    return invalid("{} bytes given, {} elements of {} need {}", bytes,
+                   count ? fmt::to_string(*count) : "more than 2^64", dtype_name(dtype),
+                   needed ? fmt::to_string(*needed) : "more than 2^64");
+  return *needed;
+}
 }  // namespace detail
 
 std::size_t MlxBuffer::element_count() const {
@@ -59,11 +72,8 @@ Result<MlxBuffer> MlxBuffer::slice_view(std::size_t byte_offset, std::size_t n_e
 
 Result<MlxBuffer> MlxBuffer::reinterpret(DType dtype, Shape shape) const {
   if (!storage_) return moved_from();
-  const auto count = checked_product(shape);
-  const auto bytes = count ? checked_mul(*count, dtype_size(dtype)) : std::nullopt;
-  if (!bytes || *bytes == 0 || *bytes > byte_len_)
-    return invalid("reinterpret: {} bytes do not hold the shape asked for as {}", byte_len_, dtype_name(dtype));
-  return detail::BufferAccess::make(storage_, dtype, std::move(shape), byte_offset_, *bytes);
+  MLXN_ASSIGN(const std::size_t bytes, detail::BufferAccess::needed_bytes(byte_len_, dtype, shape));
+  return detail::BufferAccess::make(storage_, dtype, std::move(shape), byte_offset_, bytes);
 }
 
 }  // namespace mlx_native

@@ -1,9 +1,7 @@
 #include "mlx_native/device.h"
 
 #include <cstdlib>
-#include <string>
 
-#include "core/checked.h"
 #include "core/error.h"
 #include "runtime/access.h"
 #include "runtime/backends.h"
@@ -64,28 +62,15 @@ void MlxDevice::reset_profile() const {
   if (device_->profile()) device_->profile()->reset();
 }
 
-namespace {
-/// The bytes that `shape` of `dtype` takes, if `bytes` holds them.
-Result<std::size_t> needed_bytes(std::size_t bytes, DType dtype, const Shape& shape) {
-  const auto count = checked_product(shape);
-  const auto needed = count ? checked_mul(*count, dtype_size(dtype)) : std::nullopt;
-  if (bytes == 0) return invalid("a buffer of zero bytes");
-  if (!needed || *needed == 0 || *needed > bytes)
-    return invalid("{} bytes do not hold the shape asked for, {} elements of {}", bytes,
-                   count ? std::to_string(*count) : "more than 2^64", dtype_name(dtype));
-  return *needed;
-}
-}  // namespace
-
 Result<MlxBuffer> MlxDevice::alloc_buffer(std::size_t bytes, DType dtype, Shape shape) const {
-  MLXN_TRY(needed_bytes(bytes, dtype, shape));
+  MLXN_TRY(BufferAccess::needed_bytes(bytes, dtype, shape));
   MLXN_ASSIGN(auto storage, device_->allocate(bytes));
   return BufferAccess::make(std::move(storage), dtype, std::move(shape), 0, bytes);
 }
 
 Result<MlxBuffer> MlxDevice::import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner,
                                          DType dtype, Shape shape) const {
-  MLXN_TRY(needed_bytes(bytes.size(), dtype, shape));
+  MLXN_TRY(BufferAccess::needed_bytes(bytes.size(), dtype, shape));
   if (!bytes.data()) return invalid("import_host: {} bytes at a null address", bytes.size());
   MLXN_ASSIGN(auto storage, device_->import_host(bytes, std::move(owner)));
   return BufferAccess::make(std::move(storage), dtype, std::move(shape), 0, bytes.size());

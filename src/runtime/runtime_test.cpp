@@ -45,6 +45,12 @@ TEST_P(Runtime, AllocationIsChecked) {
   EXPECT_EQ(device.alloc_buffer(15, DType::F32, {2, 2}).error().kind, ErrorKind::InvalidArgument);
   EXPECT_EQ(device.alloc_buffer(16, DType::F32, {std::size_t{1} << 32, std::size_t{1} << 32}).error().kind,
             ErrorKind::InvalidArgument);
+  EXPECT_THAT(device.alloc_buffer(15, DType::F32, {2, 2}).error().message,
+              HasSubstr("15 bytes given, 4 elements of f32 need 16"));
+  EXPECT_THAT(floats(4).reinterpret(DType::F64, {3}).error().message,
+              HasSubstr("16 bytes given, 3 elements of f64 need 24"));
+  EXPECT_THAT(floats(4).reinterpret(DType::F64, {0}).error().message, HasSubstr("at least one"));
+  EXPECT_THAT(floats(4).reinterpret(static_cast<DType>(99), {1}).error().message, HasSubstr("dtype is 99"));
   EXPECT_EQ(device.alloc_buffer(std::size_t{1} << 60, DType::U8, {1}).error().kind, ErrorKind::BufferAllocationError);
 }
 

@@ -8,6 +8,11 @@
 
 using namespace mlx_native;
 
+// What may be left out, warnings leave out too.
+[[maybe_unused]] const GenerateOptions kOptions{.max_tokens = 1};
+[[maybe_unused]] const PerplexityOptions kChunks{.chunk = 64};
+[[maybe_unused]] const Vocabulary kVocabulary{.pre = "gpt-2", .tokens = {}, .merges = {}};
+
 int main(int argc, char** argv) {
   if (argc != 2) return 2;
   const char* name = "blk.0.attn_q.weight";

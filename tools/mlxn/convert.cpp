@@ -1,7 +1,7 @@
 #include "convert.h"
 
 #include <algorithm>
-#include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -28,13 +28,19 @@ Result<void> convert(const Conversion& conversion,
   for (auto rest = conversion.source; !rest.empty();) {
     std::vector<Result<std::vector<std::uint8_t>>> pieces(conversion.threads);
     std::vector<std::jthread> workers;
+    std::size_t count = 0;
     for (auto& piece : pieces) {
       const auto bytes = rest.first(std::min(piece_bytes, rest.size()));
       rest = rest.subspan(bytes.size());
       if (bytes.empty()) break;
-      workers.emplace_back([&piece, bytes, &convert_piece] { piece = convert_piece(bytes); });
+      ++count;
+      const auto work = [&piece, bytes, &convert_piece] { piece = convert_piece(bytes); };
+      try {
+        workers.emplace_back(work);
+      } catch (const std::system_error&) {  // there may be no more threads
+        work();
+      }
     }
-    const std::size_t count = workers.size();
     workers.clear();  // joins
     for (std::size_t i = 0; i < count; ++i) {
       if (!pieces[i]) return tl::unexpected(pieces[i].error());

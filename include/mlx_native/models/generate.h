@@ -18,11 +18,11 @@ struct GenerateOptions {
   /// n_vocab, n_history and step are filled in. Temperature 0 without a penalty is greedy: the largest logit, of equals
   /// the lowest id.
   SampleParams sampling{.n_vocab = 0, .temperature = 0.0f};
-  std::uint32_t penalty_window = 64;       ///< last tokens, the prompt's included, that the repeat penalty looks at
-  std::vector<std::uint32_t> stop_tokens;  ///< they end the text and do not belong to it
-  bool keep_prompt_logits = false;         ///< return the logits of the last prompt token
-  std::function<bool(std::uint32_t)> on_token;  ///< sees every token as it comes; false cancels, the token stays
-  std::function<bool()> keep_going;  ///< asked before every chunk of the prompt and every token; false cancels
+  std::uint32_t penalty_window = 64;  ///< last tokens, the prompt's included, that the repeat penalty looks at
+  std::vector<std::uint32_t> stop_tokens = {};       ///< they end the text and do not belong to it
+  bool keep_prompt_logits = false;                   ///< return the logits of the last prompt token
+  std::function<bool(std::uint32_t)> on_token = {};  ///< sees every token as it comes; false cancels, the token stays
+  std::function<bool()> keep_going = {};  ///< asked before every chunk of the prompt and every token; false cancels
 };
 
 enum class StopReason {
@@ -64,9 +64,9 @@ struct Perplexity {
 struct PerplexityOptions {
   std::uint32_t chunk = 512;  ///< tokens that see each other, 4 to the model's context
   /// Takes the place of each chunk's first token, as llama.cpp does for models that want bos.
-  std::optional<std::uint32_t> bos;
+  std::optional<std::uint32_t> bos = {};
   /// Sees the result so far after every chunk; false cancels, and what there is is returned.
-  std::function<bool(std::uint32_t done, std::uint32_t chunks, const Perplexity& so_far)> on_chunk;
+  std::function<bool(std::uint32_t done, std::uint32_t chunks, const Perplexity& so_far)> on_chunk = {};
 };
 
 /// Perplexity of `tokens` by llama.cpp's method: chunks are independent, and in each the tokens of the second half are

@@ -27,13 +27,13 @@ enum class TokenKind : std::uint8_t {
 /// A vocabulary of byte-level BPE, as a GGUF file spells it: normal tokens and merges in GPT-2's alphabet of 256
 /// printable characters for the 256 bytes, all other tokens as they are.
 struct Vocabulary {
-  std::string pre;                  ///< how text is cut into words: `tokenizer.ggml.pre`
-  std::vector<std::string> tokens;  ///< by id
-  std::vector<TokenKind> kinds;     ///< of every token; empty: all are normal
-  std::vector<std::string> merges;  ///< "left right", most important first
-  std::optional<std::uint32_t> bos;
-  std::vector<std::uint32_t> ends;  ///< end of text, of turn, of message
-  std::optional<bool> add_bos;      ///< unset: as models of this `pre` have it
+  std::string pre;                    ///< how text is cut into words: `tokenizer.ggml.pre`
+  std::vector<std::string> tokens;    ///< by id
+  std::vector<TokenKind> kinds = {};  ///< of every token; empty: all are normal
+  std::vector<std::string> merges;    ///< "left right", most important first
+  std::optional<std::uint32_t> bos = {};
+  std::vector<std::uint32_t> ends = {};  ///< end of text, of turn, of message
+  std::optional<bool> add_bos = {};      ///< unset: as models of this `pre` have it
 };
 
 /// Byte-level BPE. Cheap to copy, safe from many threads. Every text, UTF-8 or not, is encoded without loss; the ids
