@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -107,6 +108,61 @@ TEST_P(Products, HaveTheSameBitsForAnyThreadsAndNeighbours) {
         const std::vector<float> alone = multiply(kernel, w, std::span(x).subspan(row * k, k), 1, n, k, 2);
         EXPECT_EQ(0, std::memcmp(&y[row * n], alone.data(), n * sizeof(float))) << kernel.name << " row " << row;
       }
+    }
+  }
+}
+
+/// Where the f16 factors of a block lie.
+struct FactorBytes {
+  GgmlType type;
+  std::size_t offset, count;
+};
+constexpr FactorBytes kFactorBytes[] = {{GgmlType::Q4_0, 0, 2}, {GgmlType::Q5_0, 0, 2}, {GgmlType::Q8_0, 0, 2},
+                                        {GgmlType::Q4_K, 0, 4}, {GgmlType::Q5_K, 0, 4}, {GgmlType::Q6_K, 208, 2}};
+
+/// Codes, scales and digits of x at their ends: nothing may saturate or overflow.
+TEST_P(Products, AreExactForEveryByteOfABlockAndDigitOfX) {
+  const std::uint32_t m = 4, n = 12, k = 768;
+  const auto digits = [](int bits, int low) {
+    const float most = std::ldexp(127.0f, 2 * bits), low_most = static_cast<float>((low << bits) + low);
+    return std::pair(1 - (std::ldexp(1.0f, 2 * bits) + low_most) / most, 1 - low_most / most);
+  };
+  const auto [a, b] = digits(7, 64);
+  const auto [c, d] = digits(8, 128);
+  std::vector<float> x(std::size_t{m} * k);
+  for (std::uint32_t i = 0; i < k; ++i) {
+    const float wide = i % 2 ? a : b, narrow = i % 3 ? c : d;
+    x[i] = 1;
+    x[k + i] = i / 7 % 2 ? 1.0f : -1.0f;
+    x[2 * k + i] = i % 32 == 5 ? 1 : wide;
+    x[3 * k + i] = (i % 32 == 9 ? 1 : narrow) * (i / 64 % 2 ? -1.0f : 1.0f);
+  }
+  for (const auto& [format, rows] : rows_of(GetParam())) {
+    const auto* const factors = std::find_if(std::begin(kFactorBytes), std::end(kFactorBytes),
+                                             [&](const FactorBytes& f) { return f.type == format; });
+    if (factors == std::end(kFactorBytes)) continue;
+    Weights w(format, std::size_t{n} * k, 8);
+    const std::size_t block = ggml_layout(format)->block_bytes, of_row = w.blocks.size() / n;
+    const std::vector<std::uint8_t> random = Random(9).bytes(w.blocks.size());
+    for (std::size_t i = 0; i < w.blocks.size(); ++i) {
+      constexpr std::uint8_t kEnds[] = {0xff, 0x00, 0x80, 0x7f, 0xf0, 0x0f};
+      if (i % block - factors->offset >= factors->count)
+        w.blocks[i] = i / of_row < std::size(kEnds) ? kEnds[i / of_row] : random[i];
+    }
+    w.values = dequantize(format, w.blocks).value();
+    const std::vector<double> wanted = product(x, w.values, m, n, k);
+    double most = 0;
+    for (const float v : w.values) most = std::max(most, std::abs(double{v}));
+    for (const Kernel& kernel : rows) {
+      const std::vector<float> y = multiply(kernel, w, x, m, n, k, 1);
+      for (std::uint32_t i = 0; i < m; ++i)
+        for (std::uint32_t j = 0; j < n; ++j) {
+          double size = 1e-2 * most * k;  // what weights of zero, as codes less their bias, are rounded by
+          for (std::uint32_t l = 0; l < k; ++l) size += std::abs(double{x[i * k + l]} * double{w.values[j * k + l]});
+          // The first rows of x are exact in one digit; so is the bound of sums in f32, but for offsets.
+          const double bound = i < 2 || kernel.accuracy == Precision::Full ? 4e-6 : error_bound(kernel.accuracy);
+          ASSERT_NEAR(y[i * n + j], wanted[i * n + j], bound * size) << kernel.name << " x " << i << " w " << j;
+        }
     }
   }
 }

@@ -3,8 +3,8 @@
 
 #include "args/embedding.h"
 #include "cpu/simd/simd.h"
-#if defined(MLXN_BYTES_HEADER)
-#include MLXN_BYTES_HEADER
+#if defined(MLXN_FACTORS_HEADER)
+#include MLXN_FACTORS_HEADER
 #endif
 #include "cpu/team.h"
 #include "formats/format.h"

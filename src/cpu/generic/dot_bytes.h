@@ -2,8 +2,8 @@
 //
 // A block of x is rounded to 24 bits: x = scale * (65536 high + 256 middle + low) with signed bytes and one scale, so
 // that the rounding is below 2^-23 of the block's largest magnitude. Codes (below 2^kBits), these bytes and the
-// groups' integer scales multiply exactly; the three sums of a block become one float. On AVX2 that is two thirds of
-// the instructions of converting codes to floats, and x takes three bytes instead of four of L1.
+// groups' integer scales multiply exactly; the three sums of a block become one float. x takes three bytes instead of
+// four of L1. For Arm.
 //
 // With infinite or NaN values of x the result is NaN; values below 2^-100 of all else are lost with their block's
 // largest below that.

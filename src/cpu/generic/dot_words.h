@@ -1,16 +1,15 @@
-// Dot products of weight rows with a few rows of x in integers, for machines that multiply four bytes with four at
-// once.
+// Dot products of weight rows with a few rows of x in integers.
 //
 // A row of weights is read in steps of a few blocks. Lane i of every vector of codes in a span of a step belongs to the
 // same group, so that the products of a span add up to one vector of integers, which becomes floats once, times one
 // vector of scales; nothing is summed over lanes before the row's end. Which codes lie where is up to word_lanes.h; x
-// is put into that order once. It is rounded as in byte_tile.h, to one byte or to three, with a scale for each 32
+// is put into that order once. It is rounded to one signed byte or to three (word_products.h), with a scale for each 32
 // values.
 #pragma once
 
 #include "cpu/generic/factors.h"
 #include "cpu/generic/rounding.h"
-#include "cpu/generic/word_lanes.h"
+#include "cpu/generic/word_products.h"
 #include "cpu/simd/simd.h"
 #include "mlx_native/ops/precision.h"
 
@@ -24,21 +23,24 @@ struct WordDot {
   static constexpr int kRowsAtOnce = Planes == 1 ? 4 : 2;  // with more the rows of x leave no room in L1
 
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
-  static constexpr int kStep = kBlocks * Format::kValues, kCodes = 4 * kLanes, kScaled = 32;
+  static constexpr int kOfHalf = kVectors / kHalves;
+  static constexpr int kStep = kBlocks * Format::kValues, kScaled = 32;
   static constexpr int kGroups = kStep / Format::kGroup;
   /// The largest magnitude of x as an integer, so that a lane's sum of products stays within 32 bits. Codes that stay
   /// shifted do not; their lowest plane becomes floats by itself.
   static constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
   static constexpr int32_t kOfLane = 0x7fffffff / (4 * kVectors * kLargestCode) - 1;
-  static constexpr int32_t kMost = Planes == 1 ? 127 : kOfLane < 127 << 16 ? kOfLane : 127 << 16;
-  static_assert(!Lanes::kInPlace || (Format::kHasOffset && kOfLane >= 127 << 16));
+  using Sum = WordSum<Format::kBits, Planes, kVectors>;
+  static constexpr int32_t kMost = Lanes::kInPlace || kOfLane > Sum::kMost ? Sum::kMost : kOfLane;
+  static_assert(!Lanes::kInPlace || Format::kHasOffset);
+  static constexpr bool kHasBias = !Format::kHasOffset && !Sum::kSignedCodes;
 
   /// kStep values of x.
-  struct alignas(64) Step {
-    int8_t bytes[kSpans][kVectors][Planes][kCodes];
+  struct alignas(4 * kLanes) Step {
+    Digits<Planes, kVectors> bytes[kSpans];
     float scale[kSpans][kLanes];
     union {
-      int32_t bias[kSpans][kLanes];  // without offsets: -kBias * the sum of what a lane has of x
+      int32_t bias[kSpans][kLanes];  // kHasBias: -kBias * the sum of what a lane has of x
       float sums[kGroups];           // with offsets: of x as rounded
     };
   };
@@ -105,34 +107,37 @@ struct WordDot {
     for (int i = 0; i < kStep; i += kScaled) {
       const Rounding rounding(largest(x + i, kScaled), float(kMost));
       scales[i / kScaled] = rounding.scale;
-      for (int j = i; j < i + kScaled; j += kLanes) store_planes(bytes, j, to_nearest(load(x + j) * rounding.inverse));
+      for (int j = i; j < i + kScaled; j += kLanes)
+        store_planes<Sum::kDigitBits>(bytes, j, to_nearest(load(x + j) * rounding.inverse));
     }
     for (int span = 0; span < kSpans; ++span) {
-      UIntVec sums = {};
-      for (int p = 0; p < Planes; ++p) {
-        if (p) sums <<= 8;
-        for (int v = 0; v < kVectors; ++v) {
-          int8_t(&codes)[kCodes] = to.bytes[span][v][p];
-          for (int lane = 0; lane < kLanes; ++lane)
-            __builtin_memcpy(codes + 4 * lane, bytes[p] + Lanes::value_of(span, v, lane), 4);
-          UIntVec xv;
-          __builtin_memcpy(&xv, codes, sizeof xv);
-          sums = dot4(sums, 0x01010101u + UIntVec{}, xv);
-        }
-      }
+      for (int v = 0; v < kVectors; ++v)
+        for (int lane = 0; lane < kLanes; ++lane)
+          for (int p = 0; p < Planes; ++p)
+            __builtin_memcpy(to.bytes[span][v][p] + 4 * lane, bytes[p] + Lanes::value_of(span, v, lane), 4);
+      const UIntVec sums = sums_of_x(to.bytes[span]);
       for (int lane = 0; lane < kLanes; ++lane) {
-        const int value = Lanes::value_of(span, 0, lane), group = value / Format::kGroup;
+        const int v = unfolded(lane).half * kOfHalf, value = Lanes::value_of(span, v, unfolded(lane).lane);
+        const int group = value / Format::kGroup;
         const float scale = scales[value / kScaled];
-        to.scale[span][lane] = scale / float(1 << Lanes::shift_of(lane));
-        if constexpr (!Format::kHasOffset) {
+        to.scale[span][lane] = scale / float(1 << Lanes::shift_of(span, v, unfolded(lane).lane));
+        if constexpr (kHasBias) {
           to.bias[span][lane] = -Format::kBias * int32_t(sums[lane]);
-        } else {
+        } else if constexpr (Format::kHasOffset) {
           const float sum = float(int32_t(sums[lane])) * scale;
-          const bool first = lane == 0 || Lanes::value_of(span, 0, lane - 1) / Format::kGroup != group;
-          to.sums[group] = first ? sum : to.sums[group] + sum;
+          const bool again = !kFolds && lane > 0 && Lanes::value_of(span, 0, lane - 1) / Format::kGroup == group;
+          to.sums[group] = again ? to.sums[group] + sum : sum;
         }
       }
     }
+  }
+
+  static UIntVec sums_of_x(const Digits<Planes, kVectors>& x) {
+    UIntVec ones[kOfHalf];
+    for (UIntVec& v : ones) v = 0x01010101u + UIntVec{};
+    WordSum<1, Planes, kVectors> sum;
+    for (int half = 0; half < kHalves; ++half) sum.add(half, ones, x);
+    return sum.total();
   }
 
   template <int M>
@@ -143,7 +148,7 @@ struct WordDot {
       prefetch_ahead<kBlocks>(row[s * kBlocks], ahead);
       add(row + s * kBlocks, kBlocks, x, s, total);
     }
-    if (end > whole) {
+    if (kBlocks > 1 && end > whole) {
       prefetch_ahead<kBlocks>(row[whole * kBlocks], ahead);
       add(row + whole * kBlocks, int(blocks % kBlocks), x, whole, total);
     }
@@ -165,7 +170,8 @@ struct WordDot {
         const Vec offsets = factors.offsets(t);
         MLXN_UNROLL
         for (int m = 0; m < M; ++m)
-          total[m][t % 2] = fma(offsets, load(x.steps[m][step].sums + t * kLanes), total[m][t % 2]);
+          total[m][(t + kFolds) % 2] =
+              fma(offsets, load(x.steps[m][step].sums + t * kLanes), total[m][(t + kFolds) % 2]);
       }
     }
     MLXN_UNROLL
@@ -176,31 +182,32 @@ struct WordDot {
   template <int M>
   static K_FN void add_span(const Block* blocks, int span, Vec scale, const X<M>& x, uint64_t step,
                             Vec (&total)[M][2]) {
-    UIntVec codes[kVectors];
+    Sum sum[M];
+    if constexpr (kHasBias && !kFolds) {
+      MLXN_UNROLL
+      for (int m = 0; m < M; ++m) sum[m] = Sum(load_words(x.steps[m][step].bias[span]));
+    }
     MLXN_UNROLL
-    for (int v = 0; v < kVectors; ++v) codes[v] = Lanes::codes(blocks, span, v);
+    for (int half = 0; half < kHalves; ++half) {
+      UIntVec codes[kOfHalf];
+      MLXN_UNROLL
+      for (int v = 0; v < kOfHalf; ++v) codes[v] = Lanes::codes(blocks, span, half * kOfHalf + v);
+      MLXN_UNROLL
+      for (int m = 0; m < M; ++m) sum[m].add(half, codes, x.steps[m][step].bytes[span]);
+    }
     MLXN_UNROLL
     for (int m = 0; m < M; ++m) {
       const Step& of_x = x.steps[m][step];
-      UIntVec part[Planes] = {};
-      if constexpr (!Format::kHasOffset) part[Planes - 1] = load_words(of_x.bias[span]);
-      MLXN_UNROLL
-      for (int v = 0; v < kVectors; ++v) {
-        MLXN_UNROLL
-        for (int p = 0; p < Planes; ++p) part[p] = dot4(part[p], codes[v], load_words(of_x.bytes[span][v][p]));
+      Vec sums;
+      if constexpr (Lanes::kInPlace) {
+        sums = sum[m].float_total();
+      } else {
+        UIntVec exact = sum[m].total();
+        if constexpr (kHasBias && kFolds) exact += load_words(of_x.bias[span]);
+        sums = to_float(reinterpret_cast<IntVec>(exact));
       }
-      constexpr int kLast = Planes - 1, kJoined = Planes == 3 && Lanes::kInPlace ? kLast - 1 : kLast;
-      MLXN_UNROLL
-      for (int p = 1; p <= kJoined; ++p) part[p] += part[p - 1] << 8;
-      Vec sums = to_float(reinterpret_cast<IntVec>(part[kLast]));
-      if constexpr (kJoined < kLast) sums = fma(to_float(reinterpret_cast<IntVec>(part[kJoined])), splat(256.0f), sums);
       total[m][span % 2] = fma(sums, scale * load(of_x.scale[span]), total[m][span % 2]);
     }
-  }
-  static K_FN UIntVec load_words(const void* p) {
-    UIntVec v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
   }
 };
 

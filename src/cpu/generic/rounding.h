@@ -18,13 +18,14 @@ struct Rounding {
 };
 
 #if MLXN_HAS_BYTES
-/// Stores kLanes integers as signed bytes from bytes[p] + at on: q = sum over p of 256^(Planes - 1 - p) * bytes[p].
-template <int Planes, int Size>
+/// Stores kLanes integers as signed digits from bytes[p] + at on: q = sum over p of 2^(Bits * (Planes - 1 - p)) *
+/// bytes[p]. The first digit has what the others leave.
+template <int Bits = 8, int Planes, int Size>
 K_FN void store_planes(int8_t (&bytes)[Planes][Size], int at, IntVec q) {
   for (int p = Planes - 1; p > 0; --p) {
-    const IntVec low = q << 24 >> 24;
+    const IntVec low = q << (32 - Bits) >> (32 - Bits);
     store_bytes(bytes[p] + at, low);
-    q = (q - low) >> 8;
+    q = (q - low) >> Bits;
   }
   store_bytes(bytes[0] + at, q);
 }

@@ -3,9 +3,12 @@
 //   kBlocks, kSpans, kVectors   blocks of a step, spans of a step, vectors of codes of a span
 //   kWhole                      only whole steps can be read; else a span is a block
 //   value_of(span, v, lane)     the first of four values of the step whose codes lie in a lane of a vector
-//   codes(blocks, span, v)      them; where kInPlace, those of a lane 2^shift_of(lane) times as large
+//   codes(blocks, span, v)      them; where kInPlace, 2^shift_of(span, v, lane) times as large
 //   Factors(blocks, count)      of the groups of a step of which `count` blocks are there: scale(span) has those of the
 //                               span's lanes, offsets(i) those of groups i * kLanes and on in their order
+//
+// With 16 lanes each has its group in all vectors of a span. With 8 (kFolds), groups have two lanes, four groups the
+// first half of the vectors and four others the second; the sums of the two halves are folded into one lane a group.
 #pragma once
 
 #include <type_traits>
@@ -16,46 +19,66 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-/// Reads the same place of kLanes / 4 blocks, each in four lanes.
-struct StrideReader {
-  uint64_t stride;  // bytes from a block to the next
+inline constexpr bool kFolds = kLanes < 16;
+/// Which lane and half of the vectors, 0 or 1, are folded into a lane.
+struct Unfolded {
+  int lane, half;
+};
+constexpr Unfolded unfolded(int lane) {
+  if (!kFolds) return {lane, 0};
+  return {lane / 4 * 4 + lane % 2 * 2, lane % 4 / 2};
+}
+/// And back.
+constexpr int folded(int lane, int half) { return kFolds ? lane / 4 * 4 + 2 * half + lane % 4 / 2 : lane; }
 
-  K_FN UIntVec load(const uint8_t* run) const { return load_runs(run, stride); }
+/// Reads the same place of the blocks of a half: some words of a run, as many as a block has lanes, or the next.
+struct StrideReader {
+  static constexpr int kWords = kFolds ? 2 : kLanes / 4;
+  uint64_t stride;  // bytes from a block to the next
+  int half, part;
+
+  K_FN UIntVec load(const uint8_t* run) const { return load_runs(run, stride, half, part); }
+  /// Four bits for each lane.
   K_FN UIntVec bits16(const uint16_t* p) const {
-    uint32_t bits[kLanes / 4];
-    for (int i = 0; i < kLanes / 4; ++i) {
-      uint16_t of_block;
-      __builtin_memcpy(&of_block, reinterpret_cast<const uint8_t*>(p) + i * stride, sizeof of_block);
-      bits[i] = of_block;
-    }
-    UIntVec v;
-    for (int i = 0; i < kLanes; ++i) v[i] = bits[i / 4] >> (4 * (i % 4)) & 15u;
-    return v;
+    UIntVec first;
+    for (int lane = 0; lane < kLanes; ++lane) first[lane] = 4 * (part * kWords + lane % kWords);
+    return (load_halfwords_of_runs(reinterpret_cast<const uint8_t*>(p), stride, half) >> first) & 15u;
   }
   K_FN UIntVec spread(UIntVec nibbles) const { return (nibbles * 0x00204081u) & 0x01010101u; }
   template <class Table>
   K_FN UIntVec lookup(const Table& table, UIntVec indices) const {
     return lookup_runs(table, indices);
   }
-  K_FN Vec half(const uint16_t* p) const { return load_halfs_of_runs(reinterpret_cast<const uint8_t*>(p), stride); }
+};
+/// Reads the factors of all blocks.
+struct ScaleReader {
+  uint64_t stride;
+
+  K_FN Vec half(const uint16_t* p) const { return load_halfs_of_blocks(reinterpret_cast<const uint8_t*>(p), stride); }
 };
 
-/// Formats whose blocks are one group: a vector is the same run of kLanes / 4 blocks.
+/// Formats whose blocks are one group: a vector has the same words of four blocks.
 template <class Format>
 struct LanesOfBlocks {
   using Block = typename Format::Block;
   static_assert(Format::kGroup == Format::kValues && !Format::kHasOffset);
-  static constexpr int kBlocks = kLanes / 4, kSpans = 1, kVectors = Format::kValues / 16;
+  static constexpr int kWords = StrideReader::kWords, kParts = 4 / kWords;
+  static constexpr int kBlocks = kFolds ? 8 : 4, kSpans = 1, kOfHalf = Format::kValues / 4 / kWords;
+  static constexpr int kVectors = kFolds ? 2 * kOfHalf : kOfHalf;
   static constexpr bool kWhole = true, kInPlace = false;
-  static int shift_of(int) { return 0; }
+  static int shift_of(int, int, int) { return 0; }
 
-  static constexpr int value_of(int, int v, int lane) { return lane / 4 * Format::kValues + 16 * v + lane % 4 * 4; }
+  static constexpr int value_of(int, int v, int lane) {
+    const int block = kFolds ? folded(lane, v / kOfHalf) : lane / kWords;
+    return block * Format::kValues + 4 * (kWords * (v % kOfHalf) + lane % kWords);
+  }
   static K_FN UIntVec codes(const Block* blocks, int, int v) {
-    return Format::codes(StrideReader{sizeof(Block)}, *blocks, v);
+    const int i = v % kOfHalf;
+    return Format::codes(StrideReader{sizeof(Block), v / kOfHalf, i % kParts}, *blocks, i / kParts);
   }
   struct Factors {
     Vec of_blocks;
-    K_FN Factors(const Block* blocks, int) : of_blocks(Format::scale(StrideReader{sizeof(Block)}, *blocks)) {}
+    K_FN Factors(const Block* blocks, int) : of_blocks(Format::scale(ScaleReader{sizeof(Block)}, *blocks)) {}
     K_FN Vec scale(int) const { return of_blocks; }
   };
 };
@@ -76,19 +99,42 @@ struct OfLanes {
 };
 /// Words to be shifted right, each lane by its own number of bits, and then masked. Where nothing is put beside them
 /// they may as well stay in place: 2^by times as large.
+struct MaskedWords {
+  UIntVec words, mask;
+  UIntVec by;
+
+  K_FN UIntVec in_place() const { return words & mask << by; }
+  K_FN UIntVec shifted() const { return (words >> by) & mask; }
+};
+/// Shifted back to the left.
+struct PlacedWords {
+  MaskedWords of;
+  int left;
+
+  K_FN UIntVec words() const {
+    bool same = true;
+    for (int lane = 0; lane < kLanes; ++lane) same = same && of.by[lane] == of.by[0];
+    if (!same) return of.shifted() << left;
+    const int right = int(of.by[0]) - left;
+    return (right < 0 ? of.words << -right : of.words >> right) & of.mask << left;
+  }
+};
+K_FN PlacedWords operator<<(const MaskedWords& words, int left) { return {words, left}; }
+K_FN UIntVec operator|(const MaskedWords& a, const PlacedWords& b) {
+#if MLXN_SELECTS_BYTES
+  // A single bit of each byte becomes the highest, by which bytes are selected.
+  if (b.of.mask[0] == 0x01010101u)
+    return select_bytes(b.of.words << (7 - b.of.by), a.shifted() | b.of.mask << b.left, a.shifted());
+#endif
+  return a.shifted() | b.words();
+}
 struct ShiftedWords {
   UIntVec words;
   OfLanes by;
 
-  struct Masked {
-    UIntVec words, mask;
-    OfLanes by;
-    K_FN UIntVec in_place() const { return words & mask << reinterpret_cast<UIntVec>(by.of); }
-    K_FN UIntVec shifted() const { return (words >> reinterpret_cast<UIntVec>(by.of)) & mask; }
-    friend K_FN UIntVec operator<<(const Masked& a, int bits) { return a.shifted() << bits; }
-    friend K_FN UIntVec operator|(const Masked& a, UIntVec b) { return a.shifted() | b; }
-  };
-  friend K_FN Masked operator&(const ShiftedWords& a, uint32_t mask) { return {a.words, mask + UIntVec{}, a.by}; }
+  friend K_FN MaskedWords operator&(const ShiftedWords& a, uint32_t mask) {
+    return {a.words, mask + UIntVec{}, reinterpret_cast<UIntVec>(a.by.of)};
+  }
 };
 K_FN ShiftedWords operator>>(UIntVec words, OfLanes by) { return {words, by}; }
 struct PlacesOfLanes {
@@ -102,17 +148,7 @@ K_FN PlacesOfLanes operator+(PlacesOfLanes p, OfLanes i) { return {p.base, p.off
 struct LaneWordReader {
   IntVec word;
 
-  K_FN UIntVec load(PlacesOfLanes p) const {
-    const IntVec at = p.offset / 4 + word;
-    bool same_twos = true;
-    int most = 0;
-    for (int lane = 0; lane < kLanes; ++lane) {
-      same_twos = same_twos && at[lane] == at[lane % 2];
-      most = at[lane] > most ? at[lane] : most;
-    }
-    if (same_twos) return splat_two_words(p.base + 4 * at[0]);
-    return most < kLanes ? pick_words(p.base, at) : pick_words_of_two(p.base, at);
-  }
+  K_FN UIntVec load(PlacesOfLanes p) const { return pick_words(p.base, p.offset / 4 + word); }
 };
 
 /// Reads factors of one block: a word is an integer, a half a vector of it.
@@ -143,39 +179,58 @@ struct FourBlocksReader {
   K_FN Quad half(Codes words) const { return half_quad(words); }
 };
 
-/// Formats whose blocks have 8 or 16 groups: a vector has a word or two of each group.
+/// Formats whose blocks have 8 or 16 groups: a vector has a word or two of each group, or two of each of four.
 template <class Format>
 struct LanesOfGroups {
   using Block = typename Format::Block;
-  static constexpr int kGroups = Format::kValues / Format::kGroup, kWords = kLanes / kGroups;  // of a group in a vector
-  static constexpr int kBlocks = 4, kSpans = kBlocks, kVectors = Format::kValues / (4 * kLanes);
-  static constexpr bool kWhole = false;
+  static constexpr int kGroups = Format::kValues / Format::kGroup;
+  static constexpr int kWords = kFolds ? 2 : kLanes / kGroups;  // of a group in a vector
+  static constexpr int kBlocks = kFolds ? 1 : 4, kSpans = kFolds ? kGroups / 8 : kBlocks;
+  static constexpr int kOfHalf = Format::kGroup / 4 / kWords, kVectors = kFolds ? 2 * kOfHalf : kOfHalf;
+  static constexpr bool kWhole = kFolds;
 
-  static constexpr int word_of(int v, int lane) { return kWords * v + lane % kWords; }  // in its group
-  static constexpr int value_of(int span, int v, int lane) {
-    return span * Format::kValues + lane / kWords * Format::kGroup + 4 * word_of(v, lane);
+  /// Four groups of a half are such that few instructions bring their words together: each two lanes begin in another
+  /// quarter of what is loaded, and the halves have the same bytes in another shift.
+  static constexpr int group_of(int span, int half, int lane) {
+    if (!kFolds) return lane / kWords;
+    const int second = lane / 2 % 2, upper = lane / 4;
+    return kGroups == 16 ? 8 * second + 4 * half + 2 * span + upper : 4 * second + 2 * upper + half;
   }
-  static K_FN auto read(const Block& block, int v) {
+  static constexpr int word_of(int v, int lane) { return kWords * (v % kOfHalf) + lane % kWords; }  // in its group
+  static constexpr int value_in_block(int span, int v, int lane) {
+    return group_of(span, v / kOfHalf, lane) * Format::kGroup + 4 * word_of(v, lane);
+  }
+  static constexpr int value_of(int span, int v, int lane) {
+    return (kFolds ? 0 : span * Format::kValues) + value_in_block(span, v, lane);
+  }
+  static K_FN auto read(const Block& block, int span, int v) {
     OfLanes run;
     LaneWordReader reader;
     for (int lane = 0; lane < kLanes; ++lane) {
-      run.of[lane] = value_of(0, v, lane) / 16;
+      run.of[lane] = value_in_block(span, v, lane) / 16;
       reader.word[lane] = word_of(v, lane) % 4;
     }
     return Format::codes(reader, block, run);
   }
-  static constexpr bool kInPlace = !std::is_same_v<decltype(read(std::declval<Block>(), 0)), UIntVec>;
+#if MLXN_WIDE_DOT
+  static constexpr bool kInPlace = !std::is_same_v<decltype(read(std::declval<Block>(), 0, 0)), UIntVec>;
+#else
+  static constexpr bool kInPlace = false;  // products with large codes do not fit
+#endif
   static K_FN UIntVec codes(const Block* blocks, int span, int v) {
+    const auto read_words = read(blocks[kFolds ? 0 : span], span, v);
     if constexpr (kInPlace)
-      return read(blocks[span], v).in_place();
+      return read_words.in_place();
+    else if constexpr (std::is_same_v<decltype(read_words), const UIntVec>)
+      return read_words;
     else
-      return read(blocks[span], v);
+      return read_words.shifted();
   }
   /// The bits by which codes stay shifted to the left.
-  static int shift_of(int lane) {
+  static int shift_of(int span, int v, int lane) {
     if constexpr (kInPlace) {
       const Block zeros = {};
-      return read(zeros, 0).by.of[lane];
+      return int(read(zeros, span, v).by[lane]);
     }
     return 0;
   }
@@ -185,28 +240,46 @@ struct LanesOfGroups {
     Vec scales[kTables], rest[kTables];
 
     K_FN Factors(const Block* blocks, int count) {
-      if constexpr (kGroups == 8) {
-        const auto bytes = Format::group_bytes(FourBlocksReader{sizeof(Block), count}, *blocks);
-        set(scales, bytes.scales, bytes.scale_unit);
-        if constexpr (Format::kHasOffset) set(rest, bytes.offsets, bytes.offset_unit);
-      } else {
+      if constexpr (kGroups == 16) {
+        static_assert(!Format::kHasOffset);
         MLXN_UNROLL
         for (int b = 0; b < kBlocks; ++b) {
           const auto bytes = Format::group_bytes(BlockReader{}, blocks[b < count ? b : count - 1]);
-          const Run run = to_signed_run(Codes{bytes.scales[0], bytes.scales[1], bytes.scales[2], bytes.scales[3]});
-          scales[b] = run.part[0] * bytes.scale_unit;
+          const Codes all{bytes.scales[0], bytes.scales[1], bytes.scales[2], bytes.scales[3]};
+          const Run run = to_signed_run(kFolds ? in_order(all) : all);
+          MLXN_UNROLL
+          for (int i = 0; i < kRunParts; ++i) scales[kRunParts * b + i] = run.part[i] * bytes.scale_unit;
         }
+      } else if constexpr (kFolds) {
+        const Affines<Format> affines(*blocks);
+        scales[0] = load(affines.scale);
+        if constexpr (Format::kHasOffset) rest[0] = load(affines.offset);
+      } else {
+        const auto bytes = Format::group_bytes(FourBlocksReader{sizeof(Block), count}, *blocks);
+        set(scales, bytes.scales, bytes.scale_unit);
+        if constexpr (Format::kHasOffset) set(rest, bytes.offsets, bytes.offset_unit);
       }
     }
     K_FN Vec scale(int span) const {
-      if constexpr (kWords == 1) return scales[span];
+      if constexpr (kGroups == 16) return scales[span];
       IntVec index;
-      for (int lane = 0; lane < kLanes; ++lane) index[lane] = (span * kGroups + lane / kWords) % kLanes;
+      for (int lane = 0; lane < kLanes; ++lane)
+        index[lane] = (kFolds ? group_of_folded(0, lane) : span * kGroups + lane / kWords) % kLanes;
       return pick(scales[span * kGroups / kLanes], index);
     }
     K_FN Vec offsets(int i) const { return rest[i]; }
 
    private:
+    static constexpr int group_of_folded(int span, int lane) {
+      return group_of(span, unfolded(lane).half, unfolded(lane).lane);
+    }
+    /// 16 bytes of groups in the order of folded lanes.
+    static K_FN Codes in_order(Codes bytes) {
+      Bytes16 order;
+      MLXN_UNROLL
+      for (int i = 0; i < 16; ++i) order[i] = uint8_t(group_of_folded(i / kLanes, i % kLanes));
+      return shuffle_bytes(reinterpret_cast<Bytes16>(bytes), reinterpret_cast<Codes>(order));
+    }
     /// Of eight groups a block: the first four and the last four, of each block in a lane.
     static K_FN void set(Vec (&to)[kTables], const Codes (&bytes)[2], Quad units) {
       const Codes blocks[2] = {__builtin_shufflevector(bytes[0], bytes[1], 0, 4, 1, 5),

@@ -6,7 +6,7 @@
 #include "core/dialect.h"
 #include "cpu/simd/unroll.h"
 
-#define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
+#define MLXN_FACTORS_HEADER "cpu/simd/factors256.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -76,8 +76,17 @@ K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
   out[3] = reinterpret_cast<UIntVec>(_mm256_unpackhi_epi64(high01, high23));
 }
 
-/// What byte_tile.h needs is here.
+/// Signed codes.
+K_FN Run to_signed_run(Codes codes) {
+  const __m128i low = reinterpret_cast<__m128i>(codes), high = _mm_unpackhi_epi64(low, low);
+  return {{_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(low)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high))}};
+}
+K_FN Vec splat_half(uint16_t bits) { return _mm256_cvtph_ps(_mm_set1_epi16(int16_t(bits))); }
+
+/// What byte_tile.h and dot_words.h need is here.
 #define MLXN_HAS_BYTES 1
+#define MLXN_WORD_DOT 1
+#define MLXN_FOLDS 1
 
 /// To the nearest integers, ties to even.
 K_FN IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm256_cvtps_epi32(v)); }
@@ -103,9 +112,77 @@ K_FN UIntVec signed_pairs(UIntVec codes, UIntVec x) {
 K_FN UIntVec add_pairs(UIntVec a, UIntVec b) {
   return reinterpret_cast<UIntVec>(_mm256_add_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
 }
-/// Sums of the two in each lane.
-K_FN UIntVec widen_pairs(UIntVec pairs) {
-  return reinterpret_cast<UIntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(pairs), _mm256_set1_epi16(1)));
+/// Sums of the two in each lane, times a number below 2^15.
+K_FN UIntVec widen_pairs(UIntVec pairs, int times = 1) {
+  return reinterpret_cast<UIntVec>(
+      _mm256_madd_epi16(reinterpret_cast<__m256i>(pairs), _mm256_set1_epi16(int16_t(times))));
 }
+
+/// 16 bytes at each place.
+K_FN __m256i load_halves(const uint8_t* low, const uint8_t* high) {
+  if (high - low == 16) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(low));
+  const auto half = [](const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); };
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(half(low)), half(high), 1);
+}
+/// Each two lanes have two words of a run: the first and the last (`upper`) half of the 16 bytes at p0, p1, p2, p3.
+K_FN UIntVec load_words_of_runs(const uint8_t* p0, const uint8_t* p1, const uint8_t* p2, const uint8_t* p3,
+                                bool upper) {
+  const __m256i even = load_halves(p0, p2), odd = load_halves(p1, p3);
+  return reinterpret_cast<UIntVec>(upper ? _mm256_unpackhi_epi64(even, odd) : _mm256_unpacklo_epi64(even, odd));
+}
+/// Words 2 part and 2 part + 1 of the runs of blocks 2 half, 2 half + 1, 2 half + 4 and 2 half + 5.
+K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride, int half, int part) {
+  p += 2 * half * stride;
+  return load_words_of_runs(p, p + stride, p + 4 * stride, p + 5 * stride, part);
+}
+/// The halfwords at p + i * stride. 2 to 16 bytes from there on are read.
+K_FN __m128i load_halfwords(const uint8_t* p, uint64_t stride) {
+  // That of place i is word i of what is loaded 2 i bytes before it.
+  const auto at = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * (stride - 2))); };
+  const __m128i a = _mm_blend_epi16(at(0), at(1), 0x02), b = _mm_blend_epi16(at(2), at(3), 0x08);
+  const __m128i c = _mm_blend_epi16(at(4), at(5), 0x20), d = _mm_blend_epi16(at(6), at(7), 0x80);
+  return _mm_blend_epi16(_mm_blend_epi16(a, b, 0x0c), _mm_blend_epi16(c, d, 0xc0), 0xf0);
+}
+/// The halfword at p of each of the blocks of load_runs() in its two lanes.
+K_FN UIntVec load_halfwords_of_runs(const uint8_t* p, uint64_t stride, int half) {
+  const __m256i all = _mm256_cvtepu16_epi32(load_halfwords(p, stride));
+  const __m256i lanes = _mm256_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5);
+  return reinterpret_cast<UIntVec>(
+      _mm256_permutevar8x32_epi32(all, _mm256_add_epi32(lanes, _mm256_set1_epi32(2 * half))));
+}
+/// Lane i: the f16 at p + i * stride.
+K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) { return _mm256_cvtph_ps(load_halfwords(p, stride)); }
+/// A sum that is complete here: else compilers add in an order of their own, for which there are too few registers.
+K_FN void complete(UIntVec& sum) { asm("" : "+x"(sum)); }
+/// Sums of each two lanes: two of `a`, two of `b`, and again; as 32 bits or as pairs of 16. (vphaddd and vphaddw take
+/// twice the time.)
+K_FN UIntVec even_lanes(UIntVec a, UIntVec b) {
+  return reinterpret_cast<UIntVec>(_mm256_shuffle_ps(reinterpret_cast<Vec>(a), reinterpret_cast<Vec>(b), 0x88));
+}
+K_FN UIntVec odd_lanes(UIntVec a, UIntVec b) {
+  return reinterpret_cast<UIntVec>(_mm256_shuffle_ps(reinterpret_cast<Vec>(a), reinterpret_cast<Vec>(b), 0xdd));
+}
+K_FN UIntVec fold_ints(UIntVec a, UIntVec b) { return even_lanes(a, b) + odd_lanes(a, b); }
+K_FN UIntVec fold_pairs(UIntVec a, UIntVec b) { return add_pairs(even_lanes(a, b), odd_lanes(a, b)); }
+/// Lane i: word index[i] at p, of which each two are neighbours, all of them in the same half of 16 bytes. They are
+/// known where this is compiled.
+K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
+  if (index[0] == index[2] && index[2] == index[4] && index[4] == index[6]) {
+    int64_t both;
+    __builtin_memcpy(&both, p + 4 * index[0], sizeof both);
+    return reinterpret_cast<UIntVec>(_mm256_set1_epi64x(both));
+  }
+  const auto run = [&](int lane) { return p + index[lane] / 4 * 16; };
+  return load_words_of_runs(run(0), run(2), run(4), run(6), index[0] % 4 / 2);
+}
+/// Bytes of `a` where the highest bit of `which` is set, else of `b`.
+#define MLXN_SELECTS_BYTES 1
+K_FN UIntVec select_bytes(UIntVec which, UIntVec a, UIntVec b) {
+  return reinterpret_cast<UIntVec>(
+      _mm256_blendv_epi8(reinterpret_cast<__m256i>(b), reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(which)));
+}
+/// Lane i: lane index[i] of `table`.
+K_FN Vec pick(Vec table, IntVec index) { return _mm256_permutevar8x32_ps(table, reinterpret_cast<__m256i>(index)); }
+K_FN Vec pick(Quad table, IntVec index) { return pick(_mm256_castps128_ps256(table), index); }
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -6,7 +6,7 @@
 #include "core/dialect.h"
 #include "cpu/simd/unroll.h"
 
-#define MLXN_BYTES_HEADER "cpu/simd/bytes256.h"
+#define MLXN_FACTORS_HEADER "cpu/simd/factors256.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -126,15 +126,15 @@ K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {
   return reinterpret_cast<UIntVec>(_mm512_cvtepu16_epi32(all));
 }
 /// 16 bytes each at p, p + stride, p + 2 stride and p + 3 stride.
-K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride) {
+K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride, int, int) {
   const auto run = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
   __m512i v = _mm512_castsi128_si512(run(0));
   v = _mm512_inserti32x4(v, run(1), 1);
   v = _mm512_inserti32x4(v, run(2), 2);
   return reinterpret_cast<UIntVec>(_mm512_inserti32x4(v, run(3), 3));
 }
-/// Lane i: the f16 at p + i / 4 * stride.
-K_FN Vec load_halfs_of_runs(const uint8_t* p, uint64_t stride) {
+/// Lane i: the halfword at p + i / 4 * stride.
+K_FN __m256i load_halfword_fours(const uint8_t* p, uint64_t stride) {
   alignas(32) uint16_t index[16];
   const uint64_t end = 3 * stride + 2, second = end > 64 ? end - 64 : 0;
   for (uint64_t i = 0; i < 16; ++i)
@@ -143,26 +143,32 @@ K_FN Vec load_halfs_of_runs(const uint8_t* p, uint64_t stride) {
   const __m512i words =
       end > 64 ? _mm512_permutex2var_epi16(_mm512_loadu_si512(p), indices, _mm512_loadu_si512(p + second))
                : _mm512_permutexvar_epi16(indices, _mm512_maskz_loadu_epi16(uint32_t((uint64_t{1} << end / 2) - 1), p));
-  return _mm512_cvtph_ps(_mm512_castsi512_si256(words));
+  return _mm512_castsi512_si256(words);
 }
-/// Lane i: word index[i] of the 64 bytes at p, or of the 128.
+K_FN UIntVec load_halfwords_of_runs(const uint8_t* p, uint64_t stride, int) {
+  return reinterpret_cast<UIntVec>(_mm512_cvtepu16_epi32(load_halfword_fours(p, stride)));
+}
+/// The same of f16.
+K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) {
+  return _mm512_cvtph_ps(load_halfword_fours(p, stride));
+}
+/// Lane i: word index[i] of the 64 bytes at p, or of the 128. They are known where this is compiled.
 K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
-  return reinterpret_cast<UIntVec>(_mm512_permutexvar_epi32(reinterpret_cast<__m512i>(index), _mm512_loadu_si512(p)));
-}
-K_FN UIntVec pick_words_of_two(const uint8_t* p, IntVec index) {
-  return reinterpret_cast<UIntVec>(
-      _mm512_permutex2var_epi32(_mm512_loadu_si512(p), reinterpret_cast<__m512i>(index), _mm512_loadu_si512(p + 64)));
-}
-/// The two words at p in turn.
-K_FN UIntVec splat_two_words(const uint8_t* p) {
-  int64_t both;
-  __builtin_memcpy(&both, p, sizeof both);
-  return reinterpret_cast<UIntVec>(_mm512_set1_epi64(both));
-}
-/// The f16 in the low halves of words.
-K_FN Quad half_quad(Codes words) {
-  const __m128i low = _mm_and_si128(reinterpret_cast<__m128i>(words), _mm_set1_epi32(0xffff));
-  return _mm_cvtph_ps(_mm_packus_epi32(low, low));
+  bool same_twos = true;
+  int most = 0;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    same_twos = same_twos && index[lane] == index[lane % 2];
+    most = index[lane] > most ? index[lane] : most;
+  }
+  if (same_twos) {
+    int64_t both;
+    __builtin_memcpy(&both, p + 4 * index[0], sizeof both);
+    return reinterpret_cast<UIntVec>(_mm512_set1_epi64(both));
+  }
+  const __m512i indices = reinterpret_cast<__m512i>(index), first = _mm512_loadu_si512(p);
+  return reinterpret_cast<UIntVec>(most < kLanes
+                                       ? _mm512_permutexvar_epi32(indices, first)
+                                       : _mm512_permutex2var_epi32(first, indices, _mm512_loadu_si512(p + 64)));
 }
 /// Lane i: lane index[i] of `table`.
 K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), table); }

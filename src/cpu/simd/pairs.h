@@ -1,4 +1,4 @@
-// 32 codes at a time: what bytes128.h and bytes256.h multiply.
+// 32 codes at a time: what bytes128.h multiplies.
 #pragma once
 
 #include "core/dialect.h"

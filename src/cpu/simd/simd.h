@@ -7,7 +7,8 @@
 //   Codes         16 unsigned bytes, four 32-bit lanes: what a format's codes() makes of a run
 //   Run           the same as numbers, in order
 //
-// An ISA that also multiplies bytes defines MLXN_BYTES_HEADER, the header that says how.
+// An ISA may define MLXN_FACTORS_HEADER, a header that decodes factors of blocks, and MLXN_BYTES_HEADER, one that
+// multiplies bytes for dot_bytes.h.
 #pragma once
 
 #include <utility>
