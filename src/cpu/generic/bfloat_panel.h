@@ -55,13 +55,10 @@ struct BfloatPanel : BfloatRows {
       from = reinterpret_cast<const uint8_t*>(line);
       stride = sizeof line[0];
     }
+    UIntVec words[kLanes];
+    load_square(from, stride, words);
     MLXN_UNROLL
-    for (int run = 0; run < kLanes / 4; ++run) {
-      UIntVec words[4];
-      load_columns(from + 16 * run, stride, words);
-      MLXN_UNROLL
-      for (int j = 0; j < 4; ++j) to[4 * run + j].value[v] = words[j];
-    }
+    for (int j = 0; j < kLanes; ++j) to[j].value[v] = words[j];
   }
 };
 

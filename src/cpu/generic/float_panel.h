@@ -28,13 +28,13 @@ struct FloatPanel {
     const auto* const from = blocks_of<Format>(rows);
     auto* const to = reinterpret_cast<FloatTile::Weights*>(panel);
     if constexpr (Format::kPlain) {
-      constexpr int kOfLine = 64 / sizeof(Block);
       Ahead::Steps asking = ahead.in((length + kOfLine - 1) / kOfLine);
-      for (int i = 0; i < length; i += kOfLine) {
+      int i = 0;
+      for (; i + kOfLine <= length; i += kOfLine) {
         asking.next();
-        const uint64_t stride = opaque(row_stride);  // as in byte_panel.h
-        decode_plain(from + i, stride, length - i < kOfLine ? length - i : kOfLine, to + i, v);
+        decode_line(reinterpret_cast<const uint8_t*>(from + i), opaque(row_stride), to + i, v);  // as in byte_panel.h
       }
+      if (i < length) decode_last(from + i, row_stride, length - i, to + i, v);
     } else {
       const int blocks = length / Format::kValues;
       Ahead::Steps asking = ahead.in(blocks);
@@ -68,23 +68,30 @@ struct FloatPanel {
   }
 
   using Block = typename Format::Block;
-  static K_FN void decode_plain(const Block* from, uint64_t stride, int length, FloatTile::Weights* to, int v) {
-    constexpr int kAtOnce = 16 / sizeof(Block);
-    int i = 0;
-    for (; i + kAtOnce <= length; i += kAtOnce) {
-      UIntVec words[4];
-      load_columns(reinterpret_cast<const uint8_t*>(from + i), stride, words);
+  static constexpr int kOfLine = 64 / sizeof(Block);
+
+  /// A line of each row.
+  static K_FN void decode_line(const uint8_t* from, uint64_t stride, FloatTile::Weights* to, int v) {
+    constexpr int kOfWord = sizeof(float) / sizeof(Block);
+    MLXN_UNROLL
+    for (int first = 0; first < 16; first += kLanes) {
+      UIntVec words[kLanes];
+      load_square(from + first * sizeof(float), stride, words);
       MLXN_UNROLL
-      for (int j = 0; j < 4; ++j) {
-        if constexpr (sizeof(Block) == 4) {
-          to[i + j].value[v] = Format::value(reinterpret_cast<Vec>(words[j]));
+      for (int j = 0; j < kLanes; ++j) {
+        auto* const values = to + (first + j) * kOfWord;
+        if constexpr (kOfWord == 1) {
+          values[0].value[v] = Format::value(reinterpret_cast<Vec>(words[j]));
         } else {
-          to[i + 2 * j].value[v] = Format::value(HalfLanes{words[j] & 0xffffu});
-          to[i + 2 * j + 1].value[v] = Format::value(HalfLanes{words[j] >> 16});
+          values[0].value[v] = Format::value(HalfLanes{words[j] & 0xffffu});
+          values[1].value[v] = Format::value(HalfLanes{words[j] >> 16});
         }
       }
     }
-    for (; i < length; ++i)
+  }
+
+  static void decode_last(const Block* from, uint64_t stride, int length, FloatTile::Weights* to, int v) {
+    for (int i = 0; i < length; ++i)
       for (int lane = 0; lane < kLanes; ++lane) {
         Block value;
         __builtin_memcpy(&value, reinterpret_cast<const uint8_t*>(from + i) + lane * stride, sizeof value);

@@ -102,6 +102,36 @@ K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
   out[2] = reinterpret_cast<UIntVec>(_mm512_unpacklo_epi64(high01, high23));
   out[3] = reinterpret_cast<UIntVec>(_mm512_unpackhi_epi64(high01, high23));
 }
+/// Lane i of out[j]: word j at p + i * stride. Each row is read once: 16 rows a power of two apart share one set of the
+/// L1, which they do not fit into.
+#define MLXN_HAS_SQUARES 1
+K_FN void load_square(const uint8_t* p, uint64_t stride, UIntVec (&out)[16]) {
+  __m512i rows[16], quads[16];  // quads[4 g + j]: word 4 c + j of rows 4 g to 4 g + 3, in 128 bits each, c = 0 to 3
+  MLXN_UNROLL
+  for (int i = 0; i < 16; ++i) rows[i] = _mm512_loadu_si512(p + i * stride);
+  MLXN_UNROLL
+  for (int g = 0; g < 16; g += 4) {
+    const __m512i low01 = _mm512_unpacklo_epi32(rows[g], rows[g + 1]);
+    const __m512i high01 = _mm512_unpackhi_epi32(rows[g], rows[g + 1]);
+    const __m512i low23 = _mm512_unpacklo_epi32(rows[g + 2], rows[g + 3]);
+    const __m512i high23 = _mm512_unpackhi_epi32(rows[g + 2], rows[g + 3]);
+    quads[g] = _mm512_unpacklo_epi64(low01, low23);
+    quads[g + 1] = _mm512_unpackhi_epi64(low01, low23);
+    quads[g + 2] = _mm512_unpacklo_epi64(high01, high23);
+    quads[g + 3] = _mm512_unpackhi_epi64(high01, high23);
+  }
+  MLXN_UNROLL
+  for (int j = 0; j < 4; ++j) {
+    const __m512i even_a = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0x88);
+    const __m512i even_b = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0x88);
+    const __m512i odd_a = _mm512_shuffle_i32x4(quads[j], quads[4 + j], 0xdd);
+    const __m512i odd_b = _mm512_shuffle_i32x4(quads[8 + j], quads[12 + j], 0xdd);
+    out[j] = reinterpret_cast<UIntVec>(_mm512_shuffle_i32x4(even_a, even_b, 0x88));
+    out[4 + j] = reinterpret_cast<UIntVec>(_mm512_shuffle_i32x4(odd_a, odd_b, 0x88));
+    out[8 + j] = reinterpret_cast<UIntVec>(_mm512_shuffle_i32x4(even_a, even_b, 0xdd));
+    out[12 + j] = reinterpret_cast<UIntVec>(_mm512_shuffle_i32x4(odd_a, odd_b, 0xdd));
+  }
+}
 /// Lane i: the halfword at p + i * stride bytes.
 #define MLXN_HAS_HALFWORD_COLUMNS 1
 K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {

@@ -47,6 +47,18 @@ K_FN IntVec load_int(const int32_t* p) {
 }
 K_FN void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
 
+#if !MLXN_HAS_SQUARES
+/// Lane i of out[j]: word j at p + i * stride.
+K_FN void load_square(const uint8_t* p, uint64_t stride, UIntVec (&out)[kLanes]) {
+  MLXN_UNROLL
+  for (int first = 0; first < kLanes; first += 4) {
+    UIntVec words[4];
+    load_columns(p + 4 * first, stride, words);
+    for (int j = 0; j < 4; ++j) out[first + j] = words[j];
+  }
+}
+#endif
+
 /// The first `n` < kLanes numbers, zeros behind them.
 K_FN Vec load_part(const float* p, int n) {
   float lanes[kLanes] = {};
