@@ -26,8 +26,8 @@ inline bool can_map(const void* weight, uint64_t row_bytes, uint32_t n, uint64_t
          n % (1u << bunch_log2(row_bytes)) == 0;
 }
 
-/// For copies of `rows` rows of `bytes` bytes each, counted in units of `unit` bytes (2, 4 or 8), of which a copy has at
-/// most 256. What lies behind the end is zero.
+/// For copies of `rows` rows of `bytes` bytes each, counted in units of `unit` bytes (2, 4 or 8), of which a copy has
+/// at most 256. What lies behind the end is zero.
 cudaError_t map_weights(WeightMap& map, const void* weight, uint64_t row_bytes, uint32_t n, uint32_t experts,
                         uint64_t expert_stride, uint32_t rows, uint32_t bytes, uint32_t unit);
 
