@@ -212,7 +212,7 @@ const Case kCases[] = {
     {"weights of doubles", "llama", [](SyntheticModel& m) { m.tensor("output.weight").type = GgmlType::F64; },
      "output.weight", ErrorKind::UnsupportedDtype},
     {"embedding of a type without kernels", "llama",
-     [](SyntheticModel& m) { m.tensor("token_embd.weight").type = static_cast<GgmlType>(3); }, "token_embd.weight",
+     [](SyntheticModel& m) { m.tensor("token_embd.weight").type = GgmlType::Q8_1; }, "token_embd.weight",
      ErrorKind::UnsupportedDtype},
 
     {"tokens fewer than the embedding's rows", "llama",

@@ -48,6 +48,12 @@ void add_byte_rows(const RowSink& sink) {
 #endif
 
 #if MLXN_WORD_DOT
+/// What word_lanes.h knows: factors of groups that are decoded together, and blocks of one scale.
+template <class Format>
+concept HasWordLanes = HasGroupBytes<Format> ||
+    (Format::kGroup == Format::kValues && !Format::kHasOffset &&
+     requires(const typename Format::Block& block) { Format::scale(ScalarReader<2>{}, block); });
+
 /// Few rows of x in integers.
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
@@ -137,8 +143,10 @@ void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
   if constexpr (!Format::kPlain) {
 #if MLXN_WORD_DOT
-    add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
-    add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
+    if constexpr (HasWordLanes<Format>) {
+      add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
+      add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
+    }
 #endif
 #if MLXN_HAS_BYTES
     add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
