@@ -34,7 +34,8 @@ struct MmaMatMat {
   }
   static bool supports(const MatmulArgs&) { return true; }
   static bool supports(const MatmulIdArgs& a) {
-    return a.n_experts <= kMostExperts && std::uint64_t{a.n_tokens} * a.top_k < std::uint64_t{1} << 31;
+    return a.n_experts <= kMostExperts && a.top_k <= kMostExperts &&
+           std::uint64_t{a.n_tokens} * a.top_k < std::uint64_t{1} << 31;
   }
   /// Defined in mma.inl.
   static void launch(Launch& on, const MatmulArgs& args);

@@ -13,7 +13,11 @@ struct Halfs {
 
 /// Codes 0 and 2 of a word, and 1 and 3, each as the half 1024 + code.
 __device__ __forceinline__ uint32_t even_codes(uint32_t codes) { return (codes & 0x00ff00ffu) | 0x64006400u; }
-__device__ __forceinline__ uint32_t odd_codes(uint32_t codes) { return __byte_perm(codes, 0x64646464u, 0x4341); }
+/// `odd_bytes` is kOddBytes, in a register where it is to stay in one: an instruction takes one constant only.
+inline constexpr uint32_t kOddBytes = 0x4341;
+__device__ __forceinline__ uint32_t odd_codes(uint32_t codes, uint32_t odd_bytes = kOddBytes) {
+  return __byte_perm(codes, 0x64646464u, odd_bytes);
+}
 
 __device__ __forceinline__ uint32_t bits_of(__half2 pair) { return *reinterpret_cast<const uint32_t*>(&pair); }
 __device__ __forceinline__ __half2 pair_of(uint32_t bits) { return *reinterpret_cast<const __half2*>(&bits); }
@@ -27,9 +31,10 @@ __device__ __forceinline__ uint32_t lost_pair(float a, float b, uint32_t pair) {
 
 /// Codes without their bias, exactly.
 template <class Format>
-__device__ __forceinline__ Halfs exact_halfs(uint32_t codes) {
+__device__ __forceinline__ Halfs exact_halfs(uint32_t codes, uint32_t odd_bytes = kOddBytes) {
   const __half2 bias = __float2half2_rn(1024.0f + Format::kBias);
-  return {{bits_of(__hsub2(pair_of(even_codes(codes)), bias)), bits_of(__hsub2(pair_of(odd_codes(codes)), bias))}};
+  return {{bits_of(__hsub2(pair_of(even_codes(codes)), bias)),
+           bits_of(__hsub2(pair_of(odd_codes(codes, odd_bytes)), bias))}};
 }
 
 /// How a group's codes become halfs of kWeightUnit * value. Made once per group.
@@ -43,10 +48,10 @@ requires(!Format::kHasOffset) struct GroupDecode<Format, false> {
   uint32_t scale;
   GroupDecode() = default;
   __device__ explicit GroupDecode(Affine a) : scale(bits_of(__float2half2_rn(kWeightUnit * a.scale))) {}
-  __device__ Halfs high(uint32_t codes) const {
+  __device__ Halfs high(uint32_t codes, uint32_t odd_bytes = kOddBytes) const {
     const __half2 bias = __float2half2_rn(1024.0f + Format::kBias), s = pair_of(scale);
     return {{bits_of(__hmul2(__hsub2(pair_of(even_codes(codes)), bias), s)),
-             bits_of(__hmul2(__hsub2(pair_of(odd_codes(codes)), bias), s))}};
+             bits_of(__hmul2(__hsub2(pair_of(odd_codes(codes, odd_bytes)), bias), s))}};
   }
 };
 
@@ -59,7 +64,7 @@ requires(Format::kHasOffset) struct GroupDecode<Format, false> {
   GroupDecode() = default;
   __device__ explicit GroupDecode(Affine a)
       : scale(128.0f * kWeightUnit * a.scale), offset(kWeightUnit * a.offset - 128.0f * kWeightUnit * a.scale) {}
-  __device__ Halfs high(uint32_t codes) const {
+  __device__ Halfs high(uint32_t codes, uint32_t = kOddBytes) const {
     const uint32_t c = codes | 0x80808080u;
     const auto value = [&](uint32_t selector) {
       return fmaf(__uint_as_float(__byte_perm(c, 0x3f000000u, selector)), scale, offset);

@@ -1,9 +1,9 @@
 // Products on Hopper's tensor cores: groups that stay on their multiprocessor and take tile after tile of
-// y^T = W x^T, 128 rows of W by up to kTokens rows of x.
+// y^T = W x^T, 128 or 192 rows of W by up to kTokens rows of x.
 //
 //   loaders      one warpgroup: a thread starts the copies of x, another those of raw weights, both some way ahead
-//   multipliers  two warpgroups, each of 64 of the rows: decode raw weights from shared memory into registers, the tall
-//                operand of wgmma, while their product before is under way
+//   multipliers  two or three warpgroups, each of 64 of the rows: decode raw weights from shared memory into registers,
+//                the tall operand of wgmma, while their product before or another warpgroup's is under way
 //
 // The sums of a result are added in the order of k, whatever the tile's size.
 #pragma once
@@ -19,8 +19,10 @@ struct Multiplier {
   Rings<Shape> rings;
   Units units;
   using Frags = Fragments<kSplit<Format, kFull>>;
-  // Lane 4 g + t of one of the eight warps, each of which has 16 rows.
+  // Lane 4 g + t of one of the warps, each of which has 16 rows.
   uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  // From memory, and each lane's own: a constant, or what all lanes share, the compiler makes anew for every use.
+  uint32_t odd_bytes = static_cast<const volatile uint32_t*>(rings.odd_bytes)[lane];
 
   /// Where the lane's first row of the tile lies among raw weights (WeightMap).
   __device__ static uint32_t place_of(uint32_t row, uint32_t log2) {
@@ -42,7 +44,7 @@ struct Multiplier {
 
   template <int kTile>
   __device__ __forceinline__ void decode(uint32_t chunk, LaneFactors<Format, kFull> (&factors)[2], Frags& to) const {
-    decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows_of(chunk).row, t, factors, to);
+    decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows_of(chunk).row, t, odd_bytes, factors, to);
   }
 
   /// Multiplies with the tile of x that is next, and waits for the product that used `next`, where decoding goes on.
@@ -121,12 +123,12 @@ struct Multiplier {
     }
     half[1].multiply(now, x + 2 * kSums * kTileRowBytes / 16);
     if constexpr (kIndex + 1 < 2 * Shape::kChunkTiles) {
-      decode_group<Format, kIndex + 1>(rows_of(chunk).row, t, other);
+      decode_group<Format, kIndex + 1>(rows_of(chunk).row, t, odd_bytes, other);
     } else {
       release_weights();
       if (chunk + 1 < end) {
         rings.raw.await_full();
-        decode_group<Format, 0>(rows_of(chunk + 1).row, t, other);
+        decode_group<Format, 0>(rows_of(chunk + 1).row, t, odd_bytes, other);
       }
     }
     wgmma_await<1>();
@@ -145,7 +147,7 @@ struct Multiplier {
   }
 
   template <int kColumns>
-  __device__ void make(const Unit& unit) requires(Shape::kGroups) {
+  __device__ __forceinline__ void make(const Unit& unit) requires(Shape::kGroups) {
     constexpr int kHalf = kColumns / 4;
     static_assert(Shape::kChunkTiles == 4);
     ExactHalf<kHalf> half[2];
@@ -156,7 +158,7 @@ struct Multiplier {
     }
     ExactGroup even = {}, odd = {};
     rings.raw.await_full();
-    decode_group<Format, 0>(rows_of(unit.first_chunk).row, t, even);
+    decode_group<Format, 0>(rows_of(unit.first_chunk).row, t, odd_bytes, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
       step<0>(half, even, odd, chunk, unit.end_chunk);
       step<1>(half, odd, even, chunk, unit.end_chunk);
@@ -205,7 +207,7 @@ struct Multiplier {
   }
 
   template <int kColumns>
-  __device__ void make(const Unit& unit) requires(Shape::kSpans) {
+  __device__ __forceinline__ void make(const Unit& unit) requires(Shape::kSpans) {
     float sums[kColumns / 2], part[kColumns / 2];
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = part[i] = 0.0f;
@@ -258,7 +260,7 @@ struct Multiplier {
   }
 
   template <int kColumns>
-  __device__ void make(const Unit& unit) requires(!Shape::kGroups && !Shape::kSpans) {
+  __device__ __forceinline__ void make(const Unit& unit) requires(!Shape::kGroups && !Shape::kSpans) {
     float sums[kColumns / 2], part[kFull ? kColumns / 2 : 1];
     // The tensor cores cut off what they add: for Full no longer than a chunk.
     float(&products)[kColumns / 2] = either<kFull>(part, sums);
@@ -303,7 +305,7 @@ struct Multiplier {
   }
 
   template <int kSums>
-  __device__ void write(const Unit& unit, const float (&sums)[kSums]) {
+  __device__ __forceinline__ void write(const Unit& unit, const float (&sums)[kSums]) {
     const uint32_t row = unit.first_row + 16 * warp + g;
     float* const output = (p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output) + row;
     const bool first = row < p.n, second = row + 8 < p.n, routed = p.routing.tiles;
@@ -330,23 +332,22 @@ struct Multiplier {
     rings.info.next();
   }
 
-  __device__ void run() {
-    constexpr uint32_t kStep = Shape::kStep;
-    for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
-      const Unit unit = units.at<Shape>(p, i);
-      switch ((unit.tokens - 1) / kStep) {
-        case 0:
-          // A fourth width would leave the compiler too few registers for sums of 256 columns.
-          if constexpr (Shape::kTokens < 256) {
-            make<kStep>(unit);
-            break;
-          }
-          [[fallthrough]];
-        case 1: make<2 * kStep>(unit); break;
-        case 2: make<3 * kStep>(unit); break;
-        default: make<4 * kStep>(unit);
-      }
+  /// By the narrowest product that is wide enough.
+  template <int kWidth = 1>
+  __device__ __forceinline__ void make_any(const Unit& unit) {
+    constexpr int kColumns = Shape::kTokens - (Shape::kWidths - kWidth) * Shape::kStep;
+    if constexpr (kWidth < Shape::kWidths) {
+      if (unit.tokens <= kColumns)
+        make<kColumns>(unit);
+      else
+        make_any<kWidth + 1>(unit);
+    } else {
+      make<kColumns>(unit);
     }
+  }
+
+  __device__ __forceinline__ void run() {
+    for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) make_any(units.at<Shape>(p, i));
   }
 
   /// No access to the sums moves across this point.
@@ -357,14 +358,14 @@ struct Multiplier {
   }
 };
 
-template <class Format, bool kFull, int kTokens>
-__global__ void __launch_bounds__(WgmmaShape<Format, kFull, kTokens>::kThreads,
-                                  WgmmaShape<Format, kFull, kTokens>::kResident)
+template <class Format, bool kFull, class Plan>
+__global__ void __launch_bounds__(WgmmaShape<Format, kFull, Plan>::kThreads, WgmmaShape<Format, kFull, Plan>::kResident)
     mat_mat_wgmma(const __grid_constant__ WgmmaProblem p) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-  using Shape = WgmmaShape<Format, kFull, kTokens>;
+  using Shape = WgmmaShape<Format, kFull, Plan>;
   extern __shared__ __align__(1024) uint8_t memory[];
   const Rings<Shape> rings(memory);
+  if (threadIdx.x < 32) rings.odd_bytes[threadIdx.x] = kOddBytes;
   if (threadIdx.x == 0) rings.init();
   __syncthreads();
   const Units units = Units::of<Shape>(p);

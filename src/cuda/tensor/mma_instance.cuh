@@ -38,8 +38,7 @@ void MmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
   p.routing = carve_routing(carver, a, rows);
   p.x = carve_x(carver, most_rows(a), a.k, kFull);
-  route(on, a, p.routing, rows);
-  pack_routed(on, a, p.routing, p.x);
+  route(on, a, p.routing, rows, p.x);
   start_mma<Format, kFull>(on, p, rows, most_tiles(a, rows));
 }
 

@@ -47,10 +47,8 @@ struct RoutedTile {
 
 /// Slots (token, choice) in the order of their experts. Each expert's rows begin at a multiple of 8.
 struct Routing {
-  uint32_t* rank_of;    // [slots] place among the rows of its expert
-  uint32_t* first_row;  // [n_experts]
-  uint32_t* slot_of;    // [rows]
-  RoutedTile* tiles;    // sorted by expert
+  uint32_t* slot_of;  // [rows]
+  RoutedTile* tiles;  // sorted by expert
   uint32_t* n_tiles;
 };
 inline constexpr uint32_t kNoRow = ~0u;
@@ -105,8 +103,7 @@ inline std::uint64_t most_rows(const MatmulIdArgs& a) {
 }
 
 inline Routing carve_routing(Carver& carver, const MatmulIdArgs& a, std::uint32_t tile_rows) {
-  return {carver.take<uint32_t>(std::uint64_t{a.n_tokens} * a.top_k), carver.take<uint32_t>(a.n_experts),
-          carver.take<uint32_t>(most_rows(a) + 8), carver.take<RoutedTile>(most_tiles(a, tile_rows)),
+  return {carver.take<uint32_t>(most_rows(a) + 8), carver.take<RoutedTile>(most_tiles(a, tile_rows)),
           carver.take<uint32_t>(1)};
 }
 

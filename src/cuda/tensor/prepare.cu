@@ -9,9 +9,10 @@ namespace mlx_native::cuda {
 
 namespace {
 
-constexpr int kRouteThreads = 1024, kPackThreads = 128;
+constexpr int kTeamThreads = 128;  // that pack a row of x together
+constexpr int kTeams = 4, kRouteThreads = kTeams * kTeamThreads;
 
-/// Exclusive sums over the threads of a group of kRouteThreads, and the total. `warps`: 32 words of shared memory.
+/// Exclusive sums over the threads of a group of kRouteThreads, and the total. `warps`: a word of shared memory a warp.
 __device__ uint32_t scan(uint32_t value, uint32_t* warps, uint32_t* total) {
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   uint32_t sum = value;
@@ -24,67 +25,15 @@ __device__ uint32_t scan(uint32_t value, uint32_t* warps, uint32_t* total) {
   if (lane == 31) warps[warp] = sum;
   __syncthreads();
   uint32_t before = 0, all = 0;
+#pragma unroll
   for (uint32_t i = 0; i < kRouteThreads / 32; ++i) {
-    if (i < warp) before += warps[i];
-    all += warps[i];
+    const uint32_t other = warps[i];
+    if (i < warp) before += other;
+    all += other;
   }
   *total = all;
   return before + sum - value;
 }
-
-struct RouteArgs {
-  MatmulIdArgs problem;
-  Routing routing;
-  uint32_t tile_rows;
-};
-
-/// One group. Within an expert the order of rows is any: a row's result does not depend on its place.
-__global__ void __launch_bounds__(kRouteThreads) route_kernel(const RouteArgs args) {
-  const MatmulIdArgs& a = args.problem;
-  const Routing& r = args.routing;
-  const uint32_t tile_rows = args.tile_rows;
-  extern __shared__ uint32_t counts[];  // of each expert
-  __shared__ uint32_t warps[32];
-  allow_next();
-  const uint32_t slots = a.n_tokens * a.top_k;
-  for (uint32_t e = threadIdx.x; e < a.n_experts; e += kRouteThreads) counts[e] = 0;
-  __syncthreads();
-  constexpr uint32_t kAtOnce = 8;  // loads under way
-  for (uint32_t first = threadIdx.x; first < slots; first += kAtOnce * kRouteThreads) {
-    uint32_t expert[kAtOnce];
-#pragma unroll
-    for (uint32_t i = 0; i < kAtOnce; ++i) {
-      const uint32_t s = first + i * kRouteThreads;
-      expert[i] = s < slots ? a.ids[s] : a.n_experts;
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < kAtOnce; ++i)
-      if (expert[i] < a.n_experts) r.rank_of[first + i * kRouteThreads] = atomicAdd(&counts[expert[i]], 1u);
-  }
-  uint32_t rows_before = 0, tiles_before = 0;
-  for (uint32_t first = 0; first < a.n_experts; first += kRouteThreads) {
-    __syncthreads();
-    const uint32_t e = first + threadIdx.x, count = e < a.n_experts ? counts[e] : 0;
-    uint32_t rows, tiles;
-    const uint32_t row = rows_before + scan((count + 7) / 8 * 8, warps, &rows);
-    const uint32_t tile = tiles_before + scan((count + tile_rows - 1) / tile_rows, warps, &tiles);
-    if (e < a.n_experts) r.first_row[e] = row;
-    for (uint32_t i = 0; i * tile_rows < count; ++i)
-      r.tiles[tile + i] = {e, row + i * tile_rows, min(tile_rows, count - i * tile_rows)};
-    rows_before += rows;
-    tiles_before += tiles;
-  }
-  if (threadIdx.x == 0) *r.n_tiles = tiles_before;
-}
-
-struct PackArgs {
-  const float* x;
-  const uint32_t* ids;  // null: row i of x becomes row i
-  Routing routing;
-  float* output;
-  uint32_t rows, copies, k, n, n_experts;
-  PackedX packed;
-};
 
 /// What is packed as run `run`: four values from each of four places, span / 4 values apart; zeros behind the end.
 template <bool kAligned>
@@ -103,154 +52,262 @@ __device__ void load_run(const float* row, uint32_t run, uint32_t k, uint32_t sp
   }
 }
 
-/// Writes run `run` of row `row`, if wanted. Pairs of lanes have neighbouring runs: together they write 32 bytes at
-/// once, which memory does not have to merge. Called by whole warps.
-template <bool kFull>
-__device__ void store_run(const PackedX& packed, bool wanted, uint32_t row, uint32_t run,
-                          const uint32_t (&words)[2][kFull ? 2 : 1][4]) {
-  const uint32_t second = threadIdx.x % 2;
-#pragma unroll
-  for (int part = 0; part < (kFull ? 2 : 1); ++part) {
-    uint32_t own[4], other[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      own[j] = second ? words[1][part][j] : words[0][part][j];
-      other[j] = __shfl_xor_sync(~0u, second ? words[0][part][j] : words[1][part][j], 1);
-    }
-    if (!wanted) continue;
-    const uint32_t first_run = run - second;
-    uint8_t* const start = (part ? packed.low : packed.high) + (uint64_t(run / 4) * packed.rows + row) * kTileRowBytes;
-    const auto piece = [&](uint32_t r) {
-      return reinterpret_cast<uint4*>(start + 16 * ((r % 4 * 2 + second) ^ (row % 8)));
-    };
-    *piece(first_run) =
-        second ? make_uint4(other[0], other[1], other[2], other[3]) : make_uint4(own[0], own[1], own[2], own[3]);
-    *piece(first_run + 1) =
-        second ? make_uint4(own[0], own[1], own[2], own[3]) : make_uint4(other[0], other[1], other[2], other[3]);
-  }
+/// Until all threads of a team are here.
+__device__ __forceinline__ void await_team() {
+  asm volatile("bar.sync %0, %1;" ::"r"(1 + threadIdx.x / kTeamThreads), "n"(kTeamThreads) : "memory");
 }
 
-/// Writes the sums (PackedX::sums) of the groups of 32 that run `run` of row `row` is a part of, if wanted. Eight lanes
-/// have the runs of four groups, a quarter of the span apart. Called by whole warps.
-__device__ void store_sums(const PackedX& packed, bool wanted, uint32_t row, uint32_t run, const float (&v)[16],
-                           float factor) {
-#pragma unroll
-  for (uint32_t t = 0; t < 4; ++t) {
-    float sum = (v[4 * t] + v[4 * t + 1]) + (v[4 * t + 2] + v[4 * t + 3]);
-#pragma unroll
-    for (uint32_t apart = 1; apart < 8; apart *= 2) sum += __shfl_xor_sync(~0u, sum, apart);
-    sum *= factor * kSumUnit;
-    const __half high = __float2half_rn(sum), low = __float2half_rn(sum - __half2float(high));
-    if (!wanted || run % 8 != t) continue;
-    __half* const to = reinterpret_cast<__half*>(packed.sums + (uint64_t(run / 16) * packed.rows + row) * kSumBytes);
-    const uint32_t group = 2 * t + run / 8 % 2, second = row / 4 % 2;
-    to[8 * second + group] = high;
-    to[8 * (second ^ 1) + group] = low;
-  }
-}
-
-/// A group per row of x.
+/// A row of x in the hands of a team.
 template <bool kFull, bool kAligned>
-__global__ void __launch_bounds__(kPackThreads) pack_kernel(const PackArgs a) {
-  __shared__ float largest[kPackThreads / 32];
-  if (!a.ids) allow_next();
-  const uint32_t runs = a.packed.k_tiles * 4, padded = (runs + 31) / 32 * 32;
-  for (uint32_t i = blockIdx.x; i < a.rows; i += gridDim.x) {
-    const float* const x = a.x + uint64_t(i) * a.k;
-    constexpr uint32_t kHeld = 2;  // runs that stay in registers
-    float held[kHeld][16], most = 0.0f;
+struct RowOfX {
+  static constexpr int kParts = kFull ? 2 : 1;
+  static constexpr uint32_t kHeld = 2;  // runs that stay in registers
+
+  const PackedX& packed;
+  const float* x;
+  uint32_t k;
+  uint32_t thread = threadIdx.x % kTeamThreads, runs = packed.k_tiles * 4;
+  float held[kHeld][16];
+  float factor = 0, unit = 0;
+
+  __device__ void load() {
+#pragma unroll
+    for (uint32_t j = 0; j < kHeld; ++j) load_run<kAligned>(x, thread + j * kTeamThreads, k, packed.span, held[j]);
+  }
+
+  /// `largest`: a word of shared memory for each of the team's warps.
+  __device__ void find_unit(float* largest) {
+    float most = 0.0f;
     const auto look = [&](const float(&v)[16]) {
 #pragma unroll
       for (const float value : v) most = fmaxf(most, fabsf(value));
     };
 #pragma unroll
-    for (uint32_t j = 0; j < kHeld; ++j)
-      load_run<kAligned>(x, threadIdx.x + j * kPackThreads, a.k, a.packed.span, held[j]);
-#pragma unroll
     for (uint32_t j = 0; j < kHeld; ++j) look(held[j]);
-    for (uint32_t run = threadIdx.x + kHeld * kPackThreads; run < runs; run += kPackThreads) {
+    for (uint32_t run = thread + kHeld * kTeamThreads; run < runs; run += kTeamThreads) {
       float v[16];
-      load_run<kAligned>(x, run, a.k, a.packed.span, v);
+      load_run<kAligned>(x, run, k, packed.span, v);
       look(v);
     }
 #pragma unroll
     for (int apart = 16; apart > 0; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
-    __syncthreads();
-    if (threadIdx.x % 32 == 0) largest[threadIdx.x / 32] = most;
-    __syncthreads();
+    await_team();
+    if (thread % 32 == 0) largest[thread / 32] = most;
+    await_team();
 #pragma unroll
-    for (const float other : largest) most = fmaxf(most, other);
+    for (int i = 0; i < kTeamThreads / 32; ++i) most = fmaxf(most, largest[i]);
     // Beyond 2^100 and 2^-100 nothing is gained, and the reciprocal stays normal. Infinity and NaN go through as they
     // are.
     const int exponent = min(max(int(__float_as_uint(most) >> 23) - 127, -100), 100);
-    const float factor = __uint_as_float(uint32_t(127 + 12 - exponent) << 23);
-    const float unit = __uint_as_float(uint32_t(127 - 12 + exponent) << 23) / kWeightUnit;
-    if (a.ids) {
-      await_previous();
-      allow_next();
-    }
-    const auto row_of = [&](uint32_t slot) {
-      if (!a.ids) return slot;
-      const uint32_t expert = a.ids[slot];
-      return expert < a.n_experts ? a.routing.first_row[expert] + a.routing.rank_of[slot] : kNoRow;
-    };
-    for (uint32_t copy = 0; copy < a.copies; ++copy) {
-      const uint32_t slot = i * a.copies + copy, row = row_of(slot);
-      if (row == kNoRow) {
-        for (uint32_t j = threadIdx.x; j < a.n; j += kPackThreads)
-          a.output[uint64_t(slot) * a.n + j] = __uint_as_float(0x7fc00000u);
-      } else if (threadIdx.x == 0) {
-        a.packed.unit[row] = unit;
-        if (a.ids) a.routing.slot_of[row] = slot;
-      }
-    }
-    const auto store = [&](uint32_t run, const float(&v)[16]) {
-      uint32_t words[2][kFull ? 2 : 1][4];
-#pragma unroll
-      for (int piece = 0; piece < 2; ++piece) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          const float first = v[4 * j + piece] * factor, second = v[4 * j + piece + 2] * factor;
-          words[piece][0][j] = rounded_pair(first, second);
-          if constexpr (kFull) words[piece][1][j] = lost_pair(first, second, words[piece][0][j]);
-        }
-      }
-      for (uint32_t copy = 0; copy < a.copies; ++copy) {
-        const uint32_t row = row_of(i * a.copies + copy);
-        if (row == kNoRow) continue;
-        store_run<kFull>(a.packed, run < runs, row, run, words);
-        if (kFull && a.packed.sums) store_sums(a.packed, run < runs, row, run, v, factor);
-      }
-    };
+    factor = __uint_as_float(uint32_t(127 + 12 - exponent) << 23);
+    unit = __uint_as_float(uint32_t(127 - 12 + exponent) << 23) / kWeightUnit;
+  }
+
+  /// Writes all of it as each of `copies` rows; row_of may be kNoRow.
+  template <class RowOf>
+  __device__ void store(uint32_t copies, const RowOf& row_of) const {
 #pragma unroll
     for (uint32_t j = 0; j < kHeld; ++j)
-      if (threadIdx.x / 32 * 32 + j * kPackThreads < runs) store(threadIdx.x + j * kPackThreads, held[j]);
-    for (uint32_t run = threadIdx.x + kHeld * kPackThreads; run < padded; run += kPackThreads) {
+      if (thread / 32 * 32 + j * kTeamThreads < runs) store_run(thread + j * kTeamThreads, held[j], copies, row_of);
+    const uint32_t whole_warps = (runs + 31) / 32 * 32;
+    for (uint32_t run = thread + kHeld * kTeamThreads; run < whole_warps; run += kTeamThreads) {
       float v[16];
-      load_run<kAligned>(x, run, a.k, a.packed.span, v);
-      store(run, v);
+      load_run<kAligned>(x, run, k, packed.span, v);
+      store_run(run, v, copies, row_of);
     }
+  }
+
+ private:
+  /// Pairs of lanes have neighbouring runs: together they write 32 bytes at once, which memory does not have to merge.
+  /// Called by whole warps.
+  template <class RowOf>
+  __device__ void store_run(uint32_t run, const float (&v)[16], uint32_t copies, const RowOf& row_of) const {
+    const uint32_t second = threadIdx.x % 2;
+    uint4 pieces[kParts][2];  // piece `second` of the pair's first run, and of its other one
+    uint32_t words[2][kParts][4];
+#pragma unroll
+    for (int piece = 0; piece < 2; ++piece) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float a = v[4 * j + piece] * factor, b = v[4 * j + piece + 2] * factor;
+        words[piece][0][j] = rounded_pair(a, b);
+        if constexpr (kFull) words[piece][1][j] = lost_pair(a, b, words[piece][0][j]);
+      }
+    }
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
+      uint32_t own[4], other[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        own[j] = second ? words[1][part][j] : words[0][part][j];
+        other[j] = __shfl_xor_sync(~0u, second ? words[0][part][j] : words[1][part][j], 1);
+      }
+      const uint4 mine = make_uint4(own[0], own[1], own[2], own[3]);
+      const uint4 others = make_uint4(other[0], other[1], other[2], other[3]);
+      pieces[part][0] = second ? others : mine;
+      pieces[part][1] = second ? mine : others;
+    }
+    uint32_t sum = 0;
+    if constexpr (kFull)
+      if (packed.sums) sum = sum_of(run, v);
+    if (run >= runs) return;
+    for (uint32_t copy = 0; copy < copies; ++copy) {
+      const uint32_t row = row_of(copy);
+      if (row == kNoRow) continue;
+#pragma unroll
+      for (int part = 0; part < kParts; ++part) {
+        uint8_t* const to = (part ? packed.low : packed.high) + (uint64_t(run / 4) * packed.rows + row) * kTileRowBytes;
+        const uint32_t place = (run - second) % 4 * 2 + second;
+        *reinterpret_cast<uint4*>(to + 16 * (place ^ (row % 8))) = pieces[part][0];
+        *reinterpret_cast<uint4*>(to + 16 * ((place + 2) ^ (row % 8))) = pieces[part][1];
+      }
+      if constexpr (kFull)
+        if (packed.sums && run % 8 < 4) store_sum(row, run, sum);
+    }
+  }
+
+  /// The sum of the group of 32 that is this lane's to write (PackedX::sums), as two halfs: of run % 8 < 4, of which
+  /// group run % 8 of the four whose runs eight lanes have, a quarter of the span apart. Called by whole warps.
+  __device__ uint32_t sum_of(uint32_t run, const float (&v)[16]) const {
+    uint32_t own = 0;
+#pragma unroll
+    for (uint32_t t = 0; t < 4; ++t) {
+      float sum = (v[4 * t] + v[4 * t + 1]) + (v[4 * t + 2] + v[4 * t + 3]);
+#pragma unroll
+      for (uint32_t apart = 1; apart < 8; apart *= 2) sum += __shfl_xor_sync(~0u, sum, apart);
+      sum *= factor * kSumUnit;
+      const __half high = __float2half_rn(sum), low = __float2half_rn(sum - __half2float(high));
+      if (run % 8 == t) own = bits_of(__halves2half2(high, low));
+    }
+    return own;
+  }
+  __device__ void store_sum(uint32_t row, uint32_t run, uint32_t sum) const {
+    __half* const to = reinterpret_cast<__half*>(packed.sums + (uint64_t(run / 16) * packed.rows + row) * kSumBytes);
+    const uint32_t group = run % 8 * 2 + run / 8 % 2, second = row / 4 % 2;
+    to[8 * second + group] = __low2half(pair_of(sum));
+    to[8 * (second ^ 1) + group] = __high2half(pair_of(sum));
+  }
+};
+
+struct PackArgs {
+  const float* x;
+  uint32_t rows, k;
+  PackedX packed;
+};
+
+/// A group per row of x.
+template <bool kFull, bool kAligned>
+__global__ void __launch_bounds__(kTeamThreads, 7) pack_kernel(const PackArgs a) {
+  __shared__ float largest[kTeamThreads / 32];
+  await_previous();
+  allow_next();
+  for (uint32_t i = blockIdx.x; i < a.rows; i += gridDim.x) {
+    RowOfX<kFull, kAligned> row{a.packed, a.x + uint64_t(i) * a.k, a.k};
+    row.load();
+    row.find_unit(largest);
+    if (threadIdx.x == 0) a.packed.unit[i] = row.unit;
+    row.store(1, [&](uint32_t) { return i; });
+  }
+}
+
+struct RouteArgs {
+  MatmulIdArgs problem;
+  Routing routing;
+  PackedX packed;
+  uint32_t tile_rows, group_tokens;
+};
+
+/// A group has `group_tokens` consecutive tokens, a team one at a time. Each group counts all slots of all experts for
+/// itself, which takes less time than to ask another. Within an expert the order of rows is any: a row's result does
+/// not depend on its place.
+template <bool kFull, bool kAligned>
+__global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs args) {
+  const MatmulIdArgs& a = args.problem;
+  const Routing& r = args.routing;
+  extern __shared__ uint32_t words[];
+  uint32_t* const before = words;                 // of each expert: slots of groups before, then its next row
+  uint32_t* const others = before + a.n_experts;  // slots of this group and of those behind
+  __shared__ uint32_t warps[kRouteThreads / 32];
+  __shared__ float largest[kTeams][kTeamThreads / 32];
+  const uint32_t team = threadIdx.x / kTeamThreads, thread = threadIdx.x % kTeamThreads;
+  uint32_t* const rows = others + a.n_experts + team * a.top_k;  // where the team's token goes
+  const uint32_t first_token = blockIdx.x * args.group_tokens;
+  const uint32_t end_token = min(first_token + args.group_tokens, a.n_tokens);
+  const uint32_t slots = a.n_tokens * a.top_k, first_slot = first_token * a.top_k;
+  for (uint32_t e = threadIdx.x; e < 2 * a.n_experts; e += kRouteThreads) words[e] = 0;
+  await_previous();
+  uint32_t token = first_token + team;
+  const auto x_of = [&] { return a.input + uint64_t(min(token, end_token - 1)) * a.k; };
+  RowOfX<kFull, kAligned> row{args.packed, x_of(), a.k};
+  row.load();
+  __syncthreads();
+  constexpr uint32_t kAtOnce = 8;  // loads under way
+  for (uint32_t first = threadIdx.x; first < slots; first += kAtOnce * kRouteThreads) {
+    uint32_t expert[kAtOnce];
+#pragma unroll
+    for (uint32_t i = 0; i < kAtOnce; ++i) {
+      const uint32_t s = first + i * kRouteThreads;
+      expert[i] = s < slots ? a.ids[s] : a.n_experts;
+    }
+#pragma unroll
+    for (uint32_t i = 0; i < kAtOnce; ++i)
+      if (expert[i] < a.n_experts)
+        atomicAdd(&(first + i * kRouteThreads < first_slot ? before : others)[expert[i]], 1u);
+  }
+  uint32_t rows_before = 0, tiles_before = 0;
+  for (uint32_t first = 0; first < a.n_experts; first += kRouteThreads) {
+    __syncthreads();
+    const uint32_t e = first + threadIdx.x, count = e < a.n_experts ? before[e] + others[e] : 0;
+    uint32_t n_rows, n_tiles;
+    const uint32_t first_row = rows_before + scan((count + 7) / 8 * 8, warps, &n_rows);
+    if (e < a.n_experts) before[e] += first_row;
+    rows_before += n_rows;
+    if (blockIdx.x > 0) continue;
+    const uint32_t tile = tiles_before + scan((count + args.tile_rows - 1) / args.tile_rows, warps, &n_tiles);
+    for (uint32_t i = 0; i * args.tile_rows < count; ++i)
+      r.tiles[tile + i] = {e, first_row + i * args.tile_rows, min(args.tile_rows, count - i * args.tile_rows)};
+    tiles_before += n_tiles;
+  }
+  if (blockIdx.x == 0) {
+    if (threadIdx.x == 0) *r.n_tiles = tiles_before;
+    __threadfence();  // the kernel behind reads these before all of this one is done
+  }
+  __syncthreads();
+  allow_next();
+  while (token < end_token) {
+    row.find_unit(largest[team]);
+    for (uint32_t copy = thread; copy < a.top_k; copy += kTeamThreads) {
+      const uint32_t slot = token * a.top_k + copy, expert = a.ids[slot];
+      uint32_t to = kNoRow;
+      if (expert < a.n_experts) {
+        to = atomicAdd(&before[expert], 1u);
+        args.packed.unit[to] = row.unit;
+        r.slot_of[to] = slot;
+      }
+      rows[copy] = to;
+    }
+    await_team();
+    for (uint32_t copy = 0; copy < a.top_k; ++copy) {
+      if (rows[copy] != kNoRow) continue;
+      for (uint32_t j = thread; j < a.n; j += kTeamThreads)
+        a.output[(uint64_t(token) * a.top_k + copy) * a.n + j] = __uint_as_float(0x7fc00000u);
+    }
+    row.store(a.top_k, [&](uint32_t copy) { return rows[copy]; });
+    token += kTeams;
+    row.x = x_of();
+    row.load();
   }
 }
 
 template <class Args>
-void start(Launch& on, void (*kernel)(Args), const Grid& grid, const std::type_identity_t<Args>& args,
-           bool overlap = false) {
+void start(Launch& on, void (*kernel)(Args), const Grid& grid, const std::type_identity_t<Args>& args, bool overlap) {
   on.start(reinterpret_cast<const void*>(kernel), grid, &args, overlap);
 }
 
-void start_pack(Launch& on, const PackArgs& a) {
-  const bool aligned = reinterpret_cast<uintptr_t>(a.x) % 16 == 0 && a.k % 4 == 0;
-  const auto kernel = a.packed.low ? aligned ? pack_kernel<true, true> : pack_kernel<true, false>
-                      : aligned ? pack_kernel<false, true>
-                                   : pack_kernel<false, false>;
-  // Beside route_kernel, whose end alone it waits for.
-  const bool may_overlap = std::exchange(on.may_overlap, true);
-  start(on, kernel, {std::min(a.rows, 1u << 20), kPackThreads}, a, a.ids != nullptr);
-  on.may_overlap = may_overlap;
-}
+bool is_aligned(const float* x, std::uint32_t k) { return reinterpret_cast<uintptr_t>(x) % 16 == 0 && k % 4 == 0; }
 
 __global__ void __launch_bounds__(256) add_parts_kernel(const MatMatProblem p) {
+  await_previous();
   const uint64_t all = uint64_t(p.m) * p.n, step = uint64_t(gridDim.x) * 256;
   for (uint64_t i = uint64_t(blockIdx.x) * 256 + threadIdx.x; i < all; i += step) {
     float sum = p.partial[i];
@@ -263,20 +320,31 @@ __global__ void __launch_bounds__(256) add_parts_kernel(const MatMatProblem p) {
 
 void add_parts(Launch& on, const MatMatProblem& problem) {
   const uint64_t groups = (uint64_t(problem.m) * problem.n + 255) / 256;
-  start(on, add_parts_kernel, {uint32_t(std::min<uint64_t>(groups, 4096)), 256}, problem);
-}
-
-void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows) {
-  start(on, route_kernel, {1, kRouteThreads, args.n_experts * sizeof(uint32_t)}, {args, routing, tile_rows});
+  const bool may_overlap = std::exchange(on.may_overlap, true);
+  start(on, add_parts_kernel, {uint32_t(std::min<uint64_t>(groups, 4096)), 256}, problem, true);
+  on.may_overlap = may_overlap;
 }
 
 void pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& packed) {
-  start_pack(on, {x, nullptr, {}, nullptr, rows, 1, k, 0, 0, packed});
+  const bool aligned = is_aligned(x, k);
+  const auto kernel = packed.low ? aligned ? pack_kernel<true, true> : pack_kernel<true, false>
+                      : aligned ? pack_kernel<false, true>
+                                 : pack_kernel<false, false>;
+  start(on, kernel, {std::min(rows, 1u << 20), kTeamThreads}, {x, rows, k, packed}, true);
 }
 
-void pack_routed(Launch& on, const MatmulIdArgs& args, const Routing& routing, const PackedX& packed) {
-  start_pack(on, {args.input, args.ids, routing, args.output, args.n_tokens, args.top_k, args.k, args.n, args.n_experts,
-                  packed});
+void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows,
+           const PackedX& packed) {
+  const bool aligned = is_aligned(args.input, args.k);
+  const auto kernel = packed.low ? aligned ? route_kernel<true, true> : route_kernel<true, false>
+                      : aligned ? route_kernel<false, true>
+                                 : route_kernel<false, false>;
+  const std::uint32_t group_tokens =
+      std::max((args.n_tokens - 1) / (2 * on.machine.multiprocessors) + 1, std::uint32_t{kTeams});
+  start(on, kernel,
+        {(args.n_tokens - 1) / group_tokens + 1, kRouteThreads,
+         (2 * args.n_experts + kTeams * args.top_k) * sizeof(uint32_t)},
+        {args, routing, packed, tile_rows, group_tokens}, true);
 }
 
 }  // namespace mlx_native::cuda

@@ -112,8 +112,8 @@ struct LaneFactors {
     }
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes) const {
-    return group.high(codes);
+  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
+    return group.high(codes, odd_bytes);
   }
 };
 
@@ -147,13 +147,13 @@ requires(Format::kHasOffset&& Format::kPairs) struct LaneFactors<Format, false> 
     }
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes) const {
+  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
     const auto of = [](uint32_t pair) { return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair)); };
     const auto value = [&](uint32_t biased) {
       const __half2 product = __hfma2(pair_of(biased), of(scales), of(bias));
       return bits_of(__hadd2(__hfma2(product, pair_of(unit), of(offset_high)), of(offset_low)));
     };
-    return {{value(even_codes(codes)), value(odd_codes(codes))}};
+    return {{value(even_codes(codes)), value(odd_codes(codes, odd_bytes))}};
   }
 };
 
@@ -176,17 +176,17 @@ struct LaneFactors<Format, true> {
     }
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes) const {
+  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
     const auto of = [](uint32_t pair) { return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair)); };
     return {{bits_of(__hfma2(pair_of(even_codes(codes)), of(scales), of(bias))),
-             bits_of(__hfma2(pair_of(odd_codes(codes)), of(scales), of(bias)))}};
+             bits_of(__hfma2(pair_of(odd_codes(codes, odd_bytes)), of(scales), of(bias)))}};
   }
 };
 
 /// Makes this lane's part of tile kTile of chunks that begin at `rows` (of rows g and g + 8 of the warp's 16): of the
 /// lane's 64 values, the run kTile, whose words are those of the tile's four runs. kRowAlign: of `rows`.
 template <class Format, bool kFull, int kRowAlign, int kTile>
-__device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uint32_t t,
+__device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, uint32_t odd_bytes,
                                             LaneFactors<Format, kFull> (&factors)[2],
                                             Fragments<kSplit<Format, kFull>>& to) {
   using Block = typename Format::Block;
@@ -203,7 +203,7 @@ __device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uin
       if constexpr (kSplit<Format, kFull>)
         factors[r].group.split(codes.word[run], h, l);
       else
-        h = factors[r].template high<kTile>(codes.word[run]);
+        h = factors[r].template high<kTile>(codes.word[run], odd_bytes);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         to.high[run][2 * i + r] = h.pair[i];
@@ -221,7 +221,7 @@ requires(Format::kPlain) struct LaneFactors<Format, kFull> {
 /// Word t of each run of the tile.
 template <class Format, bool kFull, int kRowAlign, int kTile>
 requires(Format::kPlain) __device__ __forceinline__
-    void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, LaneFactors<Format, kFull> (&)[2],
+    void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, uint32_t, LaneFactors<Format, kFull> (&)[2],
                      Fragments<kFull>& to) {
 #pragma unroll
   for (int run = 0; run < 4; ++run) {
@@ -267,7 +267,8 @@ struct RowWordReader {
 /// Group kIndex of the chunk that begins at rows[0] and rows[1], rows g and g + 8 of the warp. x is packed by spans of
 /// 16: word t of each run stands where wgmma wants this lane's columns.
 template <class Format, int kIndex>
-__device__ __forceinline__ void decode_group(const uint8_t* const (&rows)[2], uint32_t t, ExactGroup& to) {
+__device__ __forceinline__ void decode_group(const uint8_t* const (&rows)[2], uint32_t t, uint32_t odd_bytes,
+                                             ExactGroup& to) {
   static_assert(Format::kValues == 32);
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
@@ -275,7 +276,7 @@ __device__ __forceinline__ void decode_group(const uint8_t* const (&rows)[2], ui
     to.scale[r] = kWeightUnit * Format::affine(block, 0).scale;
 #pragma unroll
     for (int run = 0; run < 2; ++run) {
-      const Halfs h = exact_halfs<Format>(Format::codes(RowWordReader{rows[r], t}, block, run));
+      const Halfs h = exact_halfs<Format>(Format::codes(RowWordReader{rows[r], t}, block, run), odd_bytes);
       to.run[run][r] = h.pair[0];
       to.run[run][2 + r] = h.pair[1];
     }

@@ -9,17 +9,19 @@
 namespace mlx_native::cuda {
 
 /// After pack(), whose end alone it waits for before it reads x: weights are loaded and decoded meanwhile.
-template <class Format, bool kFull, int kTokens>
-void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts, std::uint64_t units) {
-  using Shape = WgmmaShape<Format, kFull, kTokens>;
+template <class Format, bool kFull, class Plan>
+void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts, std::uint64_t token_tiles,
+                 bool once) {
+  using Shape = WgmmaShape<Format, kFull, Plan>;
   if (on.status != cudaSuccess) return;
-  WgmmaProblem p{problem, {}};
+  WgmmaProblem p{problem, {}, once};
   on.status = map_weights(p.map, p.weight, p.row_bytes, p.n, experts, p.expert_stride, Shape::kCopyRows, Shape::kPitch,
                           Shape::kUnit);
+  const std::uint64_t units = ((p.n - 1) / Shape::kRows + 1) * token_tiles * p.parts;
   const auto groups =
       static_cast<std::uint32_t>(std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
   const bool may_overlap = std::exchange(on.may_overlap, true);
-  on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, kTokens>),
+  on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, Plan>),
            {groups, Shape::kThreads, Shape::kSharedBytes}, &p, true);
   on.may_overlap = may_overlap;
 }
@@ -32,18 +34,31 @@ inline std::uint32_t dense_tile(std::uint32_t m, std::uint32_t n, std::uint32_t 
   };
   return full || 2 * rounds(128) <= 3 * rounds(256) ? 128 : 256;
 }
-inline std::uint32_t routed_tile(const MatmulIdArgs& a, bool full) {
+/// Of a routed product: enough for most experts to need one tile only.
+template <class Format, bool kFull>
+std::uint32_t routed_tile(const MatmulIdArgs& a) {
   const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k, experts = a.n_experts;
-  return !full && slots <= 40 * experts ? 64 : full || slots <= 96 * experts ? 128 : 256;
+  if (!kFull && slots <= 40 * experts) return 64;
+  if (!kFull && !Format::kPlain) return 160;
+  return kFull || slots <= 96 * experts ? 128 : 256;
 }
 
 template <class Format, bool kFull>
-void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint32_t experts, std::uint64_t units) {
-  if (tile == 128)
-    start_wgmma<Format, kFull, 128>(on, p, experts, units);
-  else if constexpr (!kFull)
-    tile == 64 ? start_wgmma<Format, kFull, 64>(on, p, experts, units)
-               : start_wgmma<Format, kFull, 256>(on, p, experts, units);
+void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint32_t experts,
+                 std::uint64_t token_tiles, bool once) {
+  const auto start = [&]<class Plan>(Plan) { start_wgmma<Format, kFull, Plan>(on, p, experts, token_tiles, once); };
+  if constexpr (!kFull) {
+    // Latency bounds products of few rows of x, and they need few registers.
+    constexpr bool kTwoFit = WgmmaShape<Format, kFull, Plan<64>>::kBuffer <= 36 << 10;
+    using FewRows = Plan<64, 2, kTwoFit ? 2 : 1, !kTwoFit>;
+    if (tile == 64) return start(FewRows{});
+    // More warps to decode, and fewer copies of x, in tiles that most experts' rows fit.
+    if constexpr (!Format::kPlain)
+      if (tile == 160) return start(Plan<160, 3, 1, false, 32>{});
+    // A fourth width would leave the compiler too few registers for sums of 256 columns.
+    if (tile == 256) return start(Plan<256, 2, 1, true, 64, 3>{});
+  }
+  start(Plan<128>{});
 }
 
 template <class Format, bool kFull>
@@ -53,20 +68,22 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   const MatMatProblem p{a.weight, a.output, carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
-  start_wgmma<Format, kFull>(on, p, tile, 1, std::uint64_t{(a.n - 1) / 128 + 1} * ((a.m - 1) / tile + 1));
+  const std::uint32_t tiles = (a.m - 1) / tile + 1;
+  start_wgmma<Format, kFull>(on, p, tile, 1, tiles, tiles == 1);
 }
 
 template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, a.expert_stride)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const std::uint32_t tile = routed_tile(a, kFull);
+  const std::uint32_t tile = routed_tile<Format, kFull>(a);
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
   p.routing = carve_routing(carver, a, tile);
   p.x = carve(carver, most_rows(a), a.k);
-  route(on, a, p.routing, tile);
-  pack_routed(on, a, p.routing, p.x);
-  start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile) * ((a.n - 1) / 128 + 1));
+  route(on, a, p.routing, tile, p.x);
+  // Chunks of a row share lines: where an expert has many rows of x, a line would be gone before the next chunk is due.
+  const bool once = std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{16} * a.n_experts;
+  start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile), once);
 }
 
 template <class Format, bool kFull>
@@ -79,7 +96,7 @@ void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   p.parts = parts(a);
   p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);
   pack(on, a.input, a.m, a.k, p.x);
-  start_wgmma<Format, kFull, kMostRows>(on, p, 1, std::uint64_t{(a.n - 1) / 128 + 1} * p.parts);
+  start_wgmma<Format, kFull, Plan<kMostRows>>(on, p, 1, 1, true);
   add_parts(on, p);
 }
 

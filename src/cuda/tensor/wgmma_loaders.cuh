@@ -3,16 +3,30 @@
 #pragma once
 
 #include "cuda/order.cuh"
+#include "cuda/tensor/halfs.cuh"
 #include "cuda/tensor/problem.h"
 #include "cuda/tensor/weight_map.h"
 #include "cuda/tensor/wgmma.cuh"
 
 namespace mlx_native::cuda {
 
-template <class Format, bool kFull, int kTokensAtMost>
-struct WgmmaShape {
-  static constexpr int kTokens = kTokensAtMost;
-  static constexpr int kGroup = 128, kMultipliers = 2, kRows = 64 * kMultipliers;
+/// How a kernel's groups are made up.
+template <int kTokensAtMost, int kMultiplierGroups = 2, int kResidentGroups = 1, bool kDecodeAhead = true,
+          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4>
+struct Plan {
+  static constexpr int kTokens = kTokensAtMost;           // rows of x in a tile at most
+  static constexpr int kMultipliers = kMultiplierGroups;  // warpgroups, each of 64 rows of the weights
+  static constexpr int kResident = kResidentGroups;       // on a multiprocessor
+  // Whether weights are decoded while those before are still being multiplied. Takes registers.
+  static constexpr bool kAhead = kDecodeAhead;
+  // Of products: kTokens columns, and fewer by steps.
+  static constexpr int kStep = kStepOfWidths, kWidths = kNumberOfWidths;
+};
+
+template <class Format, bool kFull, class Plan>
+struct WgmmaShape : Plan {
+  using Plan::kTokens, Plan::kMultipliers, Plan::kResident;
+  static constexpr int kGroup = 128, kRows = 64 * kMultipliers;
   static constexpr int kThreads = (kMultipliers + 1) * kGroup;
   static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
 
@@ -25,17 +39,18 @@ struct WgmmaShape {
   static constexpr int kPitch = ((kChunkBytes + (kAligned ? 0 : 14) + 15) / 16 | 1) * 16;
   static constexpr int kUnit = kPitch > 512 ? 4 : 2;  // bytes by which copies count: at most 256 of them
   static constexpr int kBuffer = kRows * kPitch;
-  static constexpr int kCopyRows = kRows / 2;  // that one copy loads: less than 64 KB
+  static constexpr int kCopyRows = 64;  // that one copy loads: less than 64 KB
 
-  // Groups on a multiprocessor: latency bounds those of few rows of x, and they need few registers.
-  static constexpr int kResident = kTokens <= 64 && !kFull && kBuffer <= 36 << 10 ? 2 : 1;
-  static constexpr int kRegisters = kResident == 2 ? 96 : 224, kLoaderRegisters = kResident == 2 ? 40 : 56;
+  // What a group has at its start, and then: loaders little, multipliers the rest.
+  static constexpr int kAllRegisters = (65536 / (kResident * kThreads)) / 8 * 8 * kThreads;
+  static constexpr int kLoaderRegisters = kMultipliers > 2 ? 32 : kResident == 2 ? 40 : 56;
+  static constexpr int kMostRegisters = (kAllRegisters - kGroup * kLoaderRegisters) / (kMultipliers * kGroup) / 8 * 8;
+  static constexpr int kRegisters = kMostRegisters < 232 ? kMostRegisters : 232;
 
   // Two products for three.
   static constexpr bool kGroups = kFull && ExactGroups<Format>, kSpans = kFull && ExactSpans<Format>;
 
-  // Whether weights are decoded while those before are still being multiplied. Takes registers.
-  static constexpr bool kAhead = !kFull && kResident == 1;
+  static constexpr bool kAhead = !kFull && Plan::kAhead;
 
   static constexpr int kXTile = kTokens * int(kTileRowBytes), kXTiles = kOperands * kXTile;
   static constexpr int kPlace = kXTiles + (kSpans ? kTokens * int(kSumBytes) : 0);
@@ -49,12 +64,11 @@ struct WgmmaShape {
   static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
   static_assert(kPlaces >= 2 && kBuffers >= 2);
   static constexpr int kSharedBytes = kReserved + kPlaces * kPlace + kBuffers * kBuffer;
-
-  static constexpr int kStep = kTokens / 4;  // widths of products are multiples of it
 };
 
 struct WgmmaProblem : MatMatProblem {
   WeightMap map;
+  bool once;  // whether weights are read by one group only, and then leave L2 before anything else does
 };
 
 struct Unit {
@@ -112,6 +126,7 @@ struct Rings {
   Ring<Shape::kPlaces, Shape::kPlace> x;
   Ring<Shape::kBuffers, Shape::kBuffer> raw;
   Ring<2, Shape::kInfo> info;  // of a tile's rows of x: float unit[kTokens], uint32_t slot[kTokens] (routed)
+  uint32_t* odd_bytes;         // kOddBytes for each lane
 
   __device__ explicit Rings(uint8_t* memory) {
     x.places = memory + (1024 - shared_address(memory) % 1024) % 1024;
@@ -123,6 +138,7 @@ struct Rings {
     raw.empty = raw.full + Shape::kBuffers;
     info.full = raw.empty + Shape::kBuffers;
     info.empty = info.full + 2;
+    odd_bytes = reinterpret_cast<uint32_t*>(info.empty + 2);
   }
   __device__ void init() const {
     constexpr uint32_t kWarps = 4 * Shape::kMultipliers;
@@ -173,11 +189,15 @@ __device__ void load_weights(const WgmmaProblem& p, const Units& units, Ring<Sha
       SharedBarrier& full = ring.full[ring.place];
       full.arrive_and_expect(Shape::kBuffer);
 #pragma unroll 1
-      for (uint32_t copy = 0; copy < 2u << log2; ++copy) {
-        const uint32_t row = copy / 2, half = copy % 2;
-        box_copy(ring.here() + copy * (Shape::kCopyRows * Shape::kPitch >> log2), p.map.tensor,
-                 (row * uint32_t(p.row_bytes) + chunk * Shape::kChunkBytes) / 16 * (16 / Shape::kUnit),
-                 (unit.first_row + half * Shape::kCopyRows) >> log2, unit.expert, full);
+      for (uint32_t copy = 0; copy < uint32_t(Shape::kMultipliers) << log2; ++copy) {
+        const uint32_t row = copy / Shape::kMultipliers, part = copy % Shape::kMultipliers;
+        void* const to = ring.here() + copy * (Shape::kCopyRows * Shape::kPitch >> log2);
+        const uint32_t x = (row * uint32_t(p.row_bytes) + chunk * Shape::kChunkBytes) / 16 * (16 / Shape::kUnit);
+        const uint32_t y = (unit.first_row + part * Shape::kCopyRows) >> log2;
+        if (p.once)
+          box_copy_once(to, p.map.tensor, x, y, unit.expert, full);
+        else
+          box_copy(to, p.map.tensor, x, y, unit.expert, full);
       }
       ring.next();
     }
