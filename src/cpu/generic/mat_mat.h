@@ -179,11 +179,10 @@ struct MatMatJob {
 template <class Job>
 Pieces pieces_of_columns(uint64_t n, uint64_t products, uint64_t rows, const Team& team) {
   constexpr uint64_t kFewRows = 32;
+  const uint64_t most = (products == 1 || n < Job::kBlockColumns ? Job::kBlockColumns : n) / Job::kColumns;
+  if (rows >= kFewRows * products) return {Job::kColumns, most};
   const uint64_t even = products * n / (8 * team.count()) / Job::kColumns;
-  const uint64_t columns = products == 1 || n < Job::kBlockColumns ? Job::kBlockColumns : n;
-  const uint64_t most = columns / Job::kColumns, panels = even < 1 ? 1 : even < most ? even : most;
-  if (rows < kFewRows * products) return {panels * Job::kColumns};
-  return {Job::kColumns, panels};
+  return {(even < 1 ? 1 : even < most ? even : most) * Job::kColumns};
 }
 
 template <class Format, class Way>
