@@ -200,8 +200,8 @@ struct Pairs {
 };
 using Lanes = std::make_integer_sequence<int, kLanes>;
 /// Lane i of the result: lane i ^ Step.
-template <int Step, int... I>
-K_FN Vec swapped(Vec v, std::integer_sequence<int, I...>) {
+template <int Step, class V, int... I>
+K_FN V swapped(V v, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(v, v, (I ^ Step)...);
 }
 /// Lanes of a, then of b, in pieces of `Piece` lanes: the first of each two pieces, or the second. Four lanes and less
@@ -256,10 +256,15 @@ K_FN float sum_oct(Oct v) {
   return (q[0] + q[1]) + (q[2] + q[3]);
 }
 K_FN float max_lane(Vec v) { return max_of_neighbours<kLanes>(v)[0]; }
+/// `add`, which may be done in any order, over all lanes.
+template <int Step = kLanes / 2, class Add>
+K_FN int32_t over_lanes(IntVec v, const Add& add) {
+  v = add(v, swapped<Step>(v, Lanes{}));
+  if constexpr (Step > 1) return over_lanes<Step / 2>(v, add);
+  return v[0];
+}
 K_FN int32_t max_lane(IntVec v) {
-  int32_t m = v[0];
-  for (int i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  return over_lanes(v, [](IntVec a, IntVec b) { return a > b ? a : b; });
 }
 /// The largest magnitude of `n` values, n a multiple of kLanes; infinite and NaN ones are above all.
 K_FN float largest(const float* x, int n) {
@@ -272,9 +277,9 @@ K_FN float largest(const float* x, int n) {
 }
 /// Modulo 2^32.
 K_FN int32_t sum_lanes(IntVec v) {
-  uint32_t total = 0;
-  for (int i = 0; i < kLanes; ++i) total += uint32_t(v[i]);
-  return int32_t(total);
+  return over_lanes(v, [](IntVec a, IntVec b) {
+    return reinterpret_cast<IntVec>(reinterpret_cast<UIntVec>(a) + reinterpret_cast<UIntVec>(b));
+  });
 }
 
 }  // namespace mlx_native::cpu::MLXN_ISA
