@@ -34,6 +34,7 @@ struct MlxError {
   bool is_transient() const { return kind == ErrorKind::CommandBufferError; }
 };
 
+/// A value or an error. Of a Result<void> ask has_value(): the tl::expected of Debian 12 has no value() of void.
 template <class T>
 using Result = tl::expected<T, MlxError>;
 

@@ -65,6 +65,7 @@ TEST(CliUsage, WrongUsageIsTwo) {
 TEST(CliUsage, NamesWhatItDoesNotKnow) {
   EXPECT_THAT(mlxn({"--dance"}).err, HasSubstr("no option --dance"));
   EXPECT_THAT(mlxn({"dance"}).err, HasSubstr("no subcommand dance"));
+  EXPECT_THAT(mlxn({"synth", "-t", "x"}).err, HasSubstr("--threads: needs a whole number"));
 }
 
 TEST(CliUsage, AnErrorThatNobodyHearsEndsNothing) {

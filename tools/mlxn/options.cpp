@@ -29,10 +29,13 @@ T parse(const std::string& option, std::string_view text, T low, T high) {
   throw CLI::ValidationError(option, fmt::format("needs a {} from {} to {}, not \"{}\"", kind, low, high, text));
 }
 
+/// The long one of "-t,--threads", by which CLI11 calls it too.
+std::string name_of(const std::string& flags) { return flags.substr(flags.rfind(',') + 1); }
+
 template <class T, class Value>
 CLI::Option* add(CLI::App& app, const std::string& flags, Value& value, T low, T high, const std::string& help,
                  const std::string& if_absent) {
-  const std::string option = flags.substr(0, flags.find(','));
+  const std::string option = name_of(flags);
   auto* added = app.add_option_function<std::string>(
       flags, [=, &value](const std::string& text) { value = parse(option, text, low, high); }, help);
   return added->type_name("N")->default_str(if_absent);
@@ -98,7 +101,7 @@ template CLI::Option* add_number(CLI::App&, const std::string&, std::optional<st
 
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help) {
-  const std::string option = flags.substr(0, flags.find(','));
+  const std::string option = name_of(flags);
   const auto take = [=, &values](const std::string& text) {
     values.clear();
     std::string_view rest = text;

@@ -57,7 +57,7 @@ std::vector<mlx_native::GgufFile::MetadataEntry> synthetic_vocabulary(std::uint3
   std::vector<std::string> letters;
   for (char c = 'a'; c <= 'z'; ++c) letters.emplace_back(1, c);
   const auto pairs = vocabulary.merge(letters, letters);
-  const auto spaced = vocabulary.merge(space, letters);
+  vocabulary.merge(space, letters);
   const auto spaced_pairs = vocabulary.merge(space, pairs);
   vocabulary.merge(spaced_pairs, letters);
   vocabulary.merge(pairs, letters);
