@@ -19,8 +19,11 @@ template <class Format, int Planes>
 struct WordDot {
   using Block = typename Format::Block;
   using Lanes = typename LanesOf<Format>::Type;
+  using Sum = WordSum<Format::kBits, Planes, Lanes::kVectors>;
   static constexpr Precision kAccuracy = Planes == 1 ? Precision::Int8 : Precision::Full;
-  static constexpr int kRowsAtOnce = Planes == 1 ? 4 : 2;  // with more the rows of x leave no room in L1
+  static constexpr int kRowsAtOnce = Planes == 1 || kFolds ? 4 : 2;  // with more the rows of x leave no room in L1
+  /// With more rows panels are faster.
+  static constexpr int kMostRows = Sum::kInPairs && Format::kBits <= (Planes == 1 ? 4 : 6) ? 8 : kRowsAtOnce;
 
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
   static constexpr int kOfHalf = kVectors / kHalves;
@@ -30,7 +33,6 @@ struct WordDot {
   /// shifted do not; their lowest plane becomes floats by itself.
   static constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
   static constexpr int32_t kOfLane = 0x7fffffff / (4 * kVectors * kLargestCode) - 1;
-  using Sum = WordSum<Format::kBits, Planes, kVectors>;
   static constexpr int32_t kMost = Lanes::kInPlace || kOfLane > Sum::kMost ? Sum::kMost : kOfLane;
   static_assert(!Lanes::kInPlace || Format::kHasOffset);
   static constexpr bool kHasBias = !Format::kHasOffset && !Sum::kSignedCodes;
@@ -71,10 +73,12 @@ struct WordDot {
     }
   }
 
-  /// Of M rows of x, each in two chains, so that one does not wait for the other.
+  /// Of M rows of x. With 16 lanes a step is so short that each has two chains, of which one does not wait for the
+  /// other.
+  static constexpr int kChains = kFolds ? 1 : 2;
   template <int M>
-  using Sums = Vec[M][2];
-  static K_FN float total(const Vec (&sums)[2]) { return sum(sums[0] + sums[1]); }
+  using Sums = Vec[M][kChains];
+  static K_FN float total(const Vec (&sums)[kChains]) { return sum(kFolds ? sums[0] : sums[0] + sums[kChains - 1]); }
 
   /// Not inlined: its constants and sums fill the registers.
   template <int M>
@@ -142,7 +146,7 @@ struct WordDot {
 
   template <int M>
   static K_FN void add_steps(const Block* row, const X<M>& x, uint64_t k, uint64_t first, uint64_t end, int64_t ahead,
-                             Vec (&total)[M][2]) {
+                             Sums<M>& total) {
     const uint64_t blocks = k / Format::kValues, whole = blocks / kBlocks;
     for (uint64_t s = first; s < (end < whole ? end : whole); ++s) {
       prefetch_ahead<kBlocks>(row[s * kBlocks], ahead);
@@ -156,7 +160,7 @@ struct WordDot {
 
   /// Adds the products of `count` blocks with each row of x.
   template <int M>
-  static K_FN void add(const Block* blocks, int count, const X<M>& x, uint64_t step, Vec (&total)[M][2]) {
+  static K_FN void add(const Block* blocks, int count, const X<M>& x, uint64_t step, Sums<M>& total) {
     Block padded[kBlocks];
     if (Lanes::kWhole && count < kBlocks) {
       __builtin_memset(padded, 0, sizeof padded);
@@ -170,8 +174,7 @@ struct WordDot {
         const Vec offsets = factors.offsets(t);
         MLXN_UNROLL
         for (int m = 0; m < M; ++m)
-          total[m][(t + kFolds) % 2] =
-              fma(offsets, load(x.steps[m][step].sums + t * kLanes), total[m][(t + kFolds) % 2]);
+          total[m][t % kChains] = fma(offsets, load(x.steps[m][step].sums + t * kLanes), total[m][t % kChains]);
       }
     }
     MLXN_UNROLL
@@ -180,8 +183,7 @@ struct WordDot {
   }
 
   template <int M>
-  static K_FN void add_span(const Block* blocks, int span, Vec scale, const X<M>& x, uint64_t step,
-                            Vec (&total)[M][2]) {
+  static K_FN void add_span(const Block* blocks, int span, Vec scale, const X<M>& x, uint64_t step, Sums<M>& total) {
     Sum sum[M];
     if constexpr (kHasBias && !kFolds) {
       MLXN_UNROLL
@@ -206,7 +208,7 @@ struct WordDot {
         if constexpr (kHasBias && kFolds) exact += load_words(of_x.bias[span]);
         sums = to_float(reinterpret_cast<IntVec>(exact));
       }
-      total[m][span % 2] = fma(sums, scale * load(of_x.scale[span]), total[m][span % 2]);
+      total[m][span % kChains] = fma(sums, scale * load(of_x.scale[span]), total[m][span % kChains]);
     }
   }
 };

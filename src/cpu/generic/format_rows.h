@@ -61,7 +61,7 @@ void add_word_rows(const RowSink& sink, const char* variant) {
       sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, few_scratch<Dot>>, variant,
       [](const void* args) {
         const auto& a = *static_cast<const MatmulArgs*>(args);
-        return a.m <= Dot::kRowsAtOnce / 2 || (a.m <= Dot::kRowsAtOnce && fits_l1<Dot>(a.m, a.k));
+        return a.m <= Dot::kMostRows / 2 || (a.m <= Dot::kMostRows && (kFolds || fits_l1<Dot>(a.m, a.k)));
       },
       Dot::kAccuracy);
   add_format_row<Format>(
@@ -143,13 +143,13 @@ void add_format_rows(const RowSink& sink) {
   using Dot = DotOf<Format>;
   if constexpr (!Format::kPlain) {
 #if MLXN_WORD_DOT
-    if constexpr (HasWordLanes<Format>) {
-      add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
-      add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
-    }
+    if constexpr (HasWordLanes<Format>) add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
 #endif
 #if MLXN_HAS_BYTES
     add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
+#endif
+#if MLXN_WORD_DOT
+    if constexpr (HasWordLanes<Format>) add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
 #endif
 #if MLXN_WIDE_DOT
     add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");

@@ -75,6 +75,8 @@ struct MatVecJob {
   static K_FN void in_tiles(uint64_t row, uint64_t end, const Body& body) {
     if constexpr (Dot::kRowsAtOnce >= 4)
       for (; row + 4 <= end; row += 4) body.template operator()<4>(row);
+    if constexpr (Dot::kRowsAtOnce >= 4)
+      for (; row + 3 <= end; row += 3) body.template operator()<3>(row);
     if constexpr (Dot::kRowsAtOnce >= 2)
       for (; row + 2 <= end; row += 2) body.template operator()<2>(row);
     for (; row < end; ++row) body.template operator()<1>(row);

@@ -39,7 +39,7 @@ class WordSum {
  public:
   static constexpr int kDigitBits = 8;
   static constexpr int32_t kMost = 127 << kDigitBits * (Planes - 1);
-  static constexpr bool kSignedCodes = false;
+  static constexpr bool kInPairs = false, kSignedCodes = false;
 
   WordSum() = default;
   /// `start` is part of the first half's sums.
@@ -89,7 +89,7 @@ class WordSum {
   static constexpr int32_t kFirst = Bits > 7 && Planes > 1 ? 64 : 127, kOther = 64;  // magnitudes of digits
   static constexpr int32_t kMost = kFirst << kDigitBits * (Planes - 1);
   /// Codes of 8 bits are multiplied less 2^7 by digits of 8 bits.
-  static constexpr bool kSignedCodes = Bits > 7 && Planes == 1;
+  static constexpr bool kInPairs = true, kSignedCodes = Bits > 7 && Planes == 1;
 
   K_FN void add(int half, const UIntVec (&codes)[kOfHalf], const Digits<Planes, Vectors>& x) {
     MLXN_UNROLL
