@@ -155,7 +155,7 @@ K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) { return _mm256
 /// A sum that is complete here: else compilers add in an order of their own, for which there are too few registers.
 K_FN void complete(UIntVec& sum) { asm("" : "+x"(sum)); }
 /// Sums of each two lanes: two of `a`, two of `b`, and again; as 32 bits or as pairs of 16. (vphaddd and vphaddw take
-/// twice the time.)
+/// more than twice the time.)
 K_FN UIntVec even_lanes(UIntVec a, UIntVec b) {
   return reinterpret_cast<UIntVec>(_mm256_shuffle_ps(reinterpret_cast<Vec>(a), reinterpret_cast<Vec>(b), 0x88));
 }
