@@ -32,7 +32,6 @@ struct Launch {
   std::function<bool(const void*)> is_new = nullptr;
   /// Whether a kernel that calls await_previous() (cuda/order.cuh) may start before the end of the one before it.
   bool may_overlap = false;
-  bool after_product = false;  ///< whether the command before is a product of few rows
   /// Arguments of the commands that follow, as long as they are by the same kernel and need nothing of each other.
   std::span<const void* const> followers = {};
   std::size_t taken = 0;  ///< of them; set by a kernel that did their work too

@@ -42,7 +42,6 @@ Result<void> launch_all(const Machine& machine, cudaStream_t stream, std::span<c
                     .is_new = [&](const void* address) { return any_holds(written, address); },
                     // The first comes after all that was submitted before, so that the others do too.
                     .may_overlap = machine.hopper && i > 0,
-                    .after_product = i > 0 && commands[i - 1].kernel->op == Op::MatVec,
                     .followers = followers};
       kernel.entry(commands[i].args.data(), &launch);
       status = launch.status;

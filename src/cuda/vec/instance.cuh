@@ -139,27 +139,22 @@ void VecProduct<Format>::launch(Launch& on, const Args& a) {
 }
 
 /// False where there is too little shared memory.
-template <class Format, int kRows, int kTeams>
+template <class Format, int kRows>
 bool launch_stream(Launch& on, StreamPlan plan) {
   using U = DigitUnit<Format>;
-  constexpr std::uint32_t kColumns = kPlanes * kRows, kGroups = 3 - kTeams, kReserved = 1024;  // of a group's, lost
+  constexpr std::uint32_t kColumns = kPlanes * kRows;
   constexpr StreamShape kShape{.rows = kRows,
                                .columns = kColumns,
-                               .teams = kTeams,
                                .row_bytes = U::kRowBytes,
                                .x_bytes = U::kXBytes,
                                .sum_bytes = U::kSumBytes * kColumns,
                                .aligned = U::kAligned};
-  if (!spread(plan, kShape, (on.machine.shared_bytes + kReserved) / kGroups - kReserved)) return false;
+  if (!spread(plan, kShape, on.machine.shared_bytes)) return false;
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  // Half a multiprocessor is for a product behind another one, which has the other half. Else, with fewer stages, or
-  // with nothing that follows a group's first rows it is the slower choice.
-  const std::uint32_t groups = on.machine.multiprocessors;
-  if (kTeams == 1 && (!on.after_product || plan.stages < 4 || items < groups)) return false;
   const auto is_new = [&](const VecPlan::Target& target) { return on.is_new && on.is_new(target.weight); };
-  on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows, kTeams>),
-           {std::min(groups, items), 32 * kTeams * (kStreamWarps + 1), plan.shared_bytes}, &plan,
-           std::none_of(plan.target, plan.target + plan.targets, is_new));
+  on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows>),
+           {std::min(on.machine.multiprocessors, items), 32 * kStreamTeams * (kStreamWarps + 1), plan.shared_bytes},
+           &plan, std::none_of(plan.target, plan.target + plan.targets, is_new));
   return true;
 }
 
@@ -174,8 +169,7 @@ void VecStream<Format>::launch(Launch& on, const Args& a) {
       std::copy(all.target, all.target + all.targets, plan.target);
       plan.targets = all.targets, plan.input = a.input, plan.row_bytes = a.row_bytes;
       plan.m = a.m, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
-      // Many warps prepare several rows of x sooner.
-      if (a.m <= 2 ? launch_stream<Format, 2, 2>(on, plan) : launch_stream<Format, 4, 2>(on, plan)) return;
+      if (a.m <= 2 ? launch_stream<Format, 2>(on, plan) : launch_stream<Format, 4>(on, plan)) return;
     }
   }
   on.taken = 0;

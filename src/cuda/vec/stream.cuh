@@ -1,8 +1,7 @@
 // Products of one to four rows with quantized weights, on Hopper.
 //
 // A warp or two of a group stream rows of W through a ring in shared memory, in pieces of many hundred bytes; the
-// others each multiply a unit of a stage. A group takes half of a multiprocessor where x leaves room for that: then the
-// next kernel's groups are there before this one's are done, and their rings fill while it ends and they wait for x.
+// others each multiply a unit of a stage. A group takes a multiprocessor; its ring fills while it waits for x.
 #pragma once
 
 #include "cuda/order.cuh"
@@ -43,18 +42,18 @@ __device__ __forceinline__ void bulk_copy_once(void* to, const void* from, std::
 }
 
 /// Fills the ring: a row a lane of all who load, of whom this is `loader`.
-template <class U, int kTeams>
+template <class U>
 __device__ __forceinline__ void stream_rows(const StreamPlan& p, std::uint8_t* ring, StreamStage* stages,
                                             std::uint32_t loader, std::uint32_t lane) {
   const std::uint32_t rows = 16u << p.step_slabs_log2, step = gridDim.x << p.step_slabs_log2;
   std::uint32_t place = 0, parity = 1;
-  for (std::uint32_t first = blockIdx.x << p.step_slabs_log2; first < p.slabs; first += kTeams * step) {
+  for (std::uint32_t first = blockIdx.x << p.step_slabs_log2; first < p.slabs; first += kStreamTeams * step) {
     for (std::uint32_t unit = 0; unit < p.units; unit += p.step_units) {
       const std::uint32_t width = min(p.step_units, p.units - unit) * U::kRowBytes;
-      for (std::uint32_t slab = first; slab < first + kTeams * step; slab += step) {
+      for (std::uint32_t slab = first; slab < first + kStreamTeams * step; slab += step) {
         stages[place].empty.await(parity);
         std::uint32_t all = 0;
-        for (std::uint32_t r = lane * kTeams + loader; r < rows; r += 32 * kTeams) {
+        for (std::uint32_t r = lane * kStreamTeams + loader; r < rows; r += 32 * kStreamTeams) {
           if (slab + r / 16 >= p.slabs) break;
           const StreamSlab of(p, slab + r / 16);
           const std::uint32_t row = of.row + r % 16;
@@ -98,21 +97,17 @@ __device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int
   }
 }
 
-/// Threads that registers are dealt for: of two rows of x and two teams more than there are, so that a small kernel's
-/// group finds some too.
-constexpr int stream_threads(int rows, int teams) {
-  return rows == 2 && teams == 2 ? 768 : 32 * teams * (int(kStreamWarps) + 1);
-}
+/// Threads that registers are dealt for: of two rows of x more than there are, so that a small kernel's group finds
+/// some too.
+constexpr int stream_threads(int rows) { return rows == 2 ? 768 : 32 * int(kStreamTeams * (kStreamWarps + 1)); }
 
-/// kRows: 2 or 4, at least p.m. kTeams: 1 for half a multiprocessor, or 2, which take rounds by turns. For each team a
-/// warp loads.
-template <class Format, int kRows, int kTeams>
-__global__ void __launch_bounds__(stream_threads(kRows, kTeams), 3 - kTeams)
-    stream_kernel(const __grid_constant__ StreamPlan p) {
+/// kRows: 2 or 4, at least p.m. For each team a warp loads.
+template <class Format, int kRows>
+__global__ void __launch_bounds__(stream_threads(kRows), 1) stream_kernel(const __grid_constant__ StreamPlan p) {
 #if __CUDA_ARCH__ >= 900
   using U = DigitUnit<Format>;
   constexpr int T = (kPlanes * kRows + 7) / 8, kColumns = kPlanes * kRows, kPartial = 16 * kRows;
-  constexpr int kWarps = kTeams * int(kStreamWarps), kThreads = 32 * kWarps;
+  constexpr int kWarps = int(kStreamTeams * kStreamWarps), kThreads = 32 * kWarps;
   static_assert(kColumns == DigitColumns<T>::columns);
   extern __shared__ __align__(128) std::uint8_t shared[];
   StreamStage* const stages = reinterpret_cast<StreamStage*>(shared);
@@ -121,13 +116,13 @@ __global__ void __launch_bounds__(stream_threads(kRows, kTeams), 3 - kTeams)
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
 
   if (threadIdx.x == 0) {
-    for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(kTeams), stages[i].empty.init(kStreamWarps);
+    for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(kStreamTeams), stages[i].empty.init(kStreamWarps);
     fence_barrier_init();
   }
   allow_next();
   __syncthreads();
   if (warp >= kWarps) {
-    stream_rows<U, kTeams>(p, ring, stages, warp - kWarps, std::uint32_t(lane));
+    stream_rows<U>(p, ring, stages, warp - kWarps, std::uint32_t(lane));
     return;
   }
 
@@ -187,7 +182,7 @@ __global__ void __launch_bounds__(stream_threads(kRows, kTeams), 3 - kTeams)
   const std::uint8_t* const own_row = ring + (16 * own_slab + g) * p.pitch + own_unit * U::kRowBytes;
   std::uint32_t place = team, parity = 0, round = 0;
   // All teams go through the same rounds, so that all warps meet.
-  for (std::uint32_t of_team_0 = first; of_team_0 < p.slabs; of_team_0 += kTeams * step) {
+  for (std::uint32_t of_team_0 = first; of_team_0 < p.slabs; of_team_0 += kStreamTeams * step) {
     const std::uint32_t slab = of_team_0 + team * step + own_slab;
     const bool works = slab < p.slabs;
     [[maybe_unused]] std::uint32_t row_at[2] = {};  // its address, modulo 16
@@ -217,11 +212,11 @@ __global__ void __launch_bounds__(stream_threads(kRows, kTeams), 3 - kTeams)
       }
       __syncwarp();
       if (lane == 0) stages[place].empty.arrive();
-      place += kTeams;
+      place += kStreamTeams;
       if (place >= p.stages) place = team, parity ^= 1;
     }
     store_planes<kRows>(sums, partials + (round + team & 2 * p.batch - 1) * kRoundFloats + of_team * kPartial, g, t);
-    round += kTeams;
+    round += kStreamTeams;
     if ((round & p.batch - 1) == 0) finish(round - p.batch, p.batch);
   }
   if (const std::uint32_t rest = round & p.batch - 1; rest != 0) finish(round - rest, rest);

@@ -29,12 +29,12 @@ struct StreamPlan {
   std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
 };
 
-constexpr std::uint32_t kStreamWarps = 8, kMostStages = 14, kRingAt = 256;
+/// Teams of warps of a group take rounds by turns.
+constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kMostStages = 14, kRingAt = 256;
 
 /// What a plan depends on besides the problem.
 struct StreamShape {
-  std::uint32_t rows, columns;  // of x, of products
-  std::uint32_t teams;
+  std::uint32_t rows, columns;                  // of x, of products
   std::uint32_t row_bytes, x_bytes, sum_bytes;  // of a unit: of a row of W, of a column of x, of all sums
   bool aligned;
 };
@@ -53,7 +53,7 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
     at = (at + size + 127) / 128 * 128;
     return static_cast<std::uint32_t>(begin);
   };
-  plan.batch = plan.units < 32 ? 2 * shape.teams : shape.teams;
+  plan.batch = plan.units < 32 ? 2 * kStreamTeams : kStreamTeams;
   plan.partials_at = take(2 * plan.batch * kStreamWarps * 16 * shape.rows * sizeof(float));
   plan.factors_at = take(plan.units * shape.columns * sizeof(float));
   plan.sums_at = take(plan.units * shape.sum_bytes);
@@ -61,7 +61,7 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
   at += 256;  // columns that are none are read too
   if (at + 3 * std::size_t{plan.stage_bytes} > bytes) return false;
   plan.stages = static_cast<std::uint32_t>(std::min<std::size_t>(kMostStages, (bytes - at) / plan.stage_bytes));
-  plan.stages -= plan.stages % shape.teams;
+  plan.stages -= plan.stages % kStreamTeams;
   const std::uint32_t ring = plan.stages * plan.stage_bytes;
   for (std::uint32_t* const offset : {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}) *offset += ring;
   plan.shared_bytes = static_cast<std::uint32_t>(at) + ring;
