@@ -34,6 +34,11 @@ struct SharedBarrier {
   }
 };
 
+/// Of a place that some fill and others empty.
+struct Handover {
+  SharedBarrier full, empty;
+};
+
 /// Makes init() of barriers known to the copy engine.
 __device__ __forceinline__ void fence_barrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

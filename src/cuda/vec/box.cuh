@@ -11,14 +11,11 @@
 
 namespace mlx_native::cuda {
 
-struct BoxStage {
-  SharedBarrier full, empty;
-};
 struct BoxBarriers {
-  BoxStage stages[kBoxStages];
-  BoxStage slots[kBoxSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
+  Handover stages[kBoxStages];
+  Handover slots[kBoxSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
 };
-static_assert(sizeof(BoxBarriers) <= kBoxRingAt);
+static_assert(sizeof(BoxBarriers) <= RingRoom::kRingAt);
 
 /// A slab of a product.
 struct BoxSlab {
@@ -46,7 +43,7 @@ struct BoxWork {
 
 /// Fills the ring: a slab a lane. A team's stages are every kBoxTeams-th.
 template <class U>
-__device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* ring, BoxStage* stages,
+__device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* ring, Handover* stages,
                                              std::uint32_t lane) {
   const BoxPlan& p = work.p;
   std::uint32_t place = 0, parity = 1;
@@ -74,7 +71,7 @@ __device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* 
 
 /// Adds up and writes the sums of every round.
 template <int T>
-__device__ __forceinline__ void finish_rounds(const BoxWork& work, const float* partials, BoxStage* slots,
+__device__ __forceinline__ void finish_rounds(const BoxWork& work, const float* partials, Handover* slots,
                                               std::uint32_t lane) {
   constexpr std::uint32_t kRows = 4 * T, kTile = 16 * kRows;
   const BoxPlan& p = work.p;
@@ -115,8 +112,8 @@ __global__ void __launch_bounds__(32 * (kBoxTeams * kBoxTeamWarps + 2), 1)
   constexpr int kRows = 4 * T, kTile = 16 * kRows, kWarps = kBoxTeams * kBoxTeamWarps, kThreads = 32 * kWarps;
   extern __shared__ __align__(128) std::uint8_t shared[];
   BoxBarriers& barriers = *reinterpret_cast<BoxBarriers*>(shared);
-  BoxStage *const stages = barriers.stages, *const slots = barriers.slots;
-  std::uint8_t* const ring = shared + kBoxRingAt;
+  Handover *const stages = barriers.stages, *const slots = barriers.slots;
+  std::uint8_t* const ring = shared + RingRoom::kRingAt;
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
   const std::uint32_t warp = threadIdx.x / 32;
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;

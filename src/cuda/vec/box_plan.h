@@ -1,12 +1,12 @@
 // How a product of three to eight rows is spread over Hopper's multiprocessors, and where things lie in shared memory.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "cuda/tensor/weight_map.h"
 #include "cuda/vec/plan.h"
+#include "cuda/vec/ring.h"
 
 namespace mlx_native::cuda {
 
@@ -36,36 +36,32 @@ struct BoxShape {
   bool aligned;
 };
 
-constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 10, kBoxSlots = 2 * kBoxTeams, kBoxRingAt = 256;
+constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 10, kBoxSlots = 2 * kBoxTeams;
 constexpr std::uint32_t kMapUnit = 8;  // bytes that boxes are counted in, of which they have at most 256
 
-/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough for it and a
-/// ring of `fewest` stages.
-inline bool spread(BoxPlan& plan, const BoxShape& shape, std::size_t bytes, std::uint32_t fewest) {
-  std::uint32_t units = kBoxTeamWarps;
-  const auto pitch = [&] { return ((units * shape.row_bytes + (shape.aligned ? 0 : 14) + 15) / 16 | 1) * 16; };
+/// Deals steps of eight warps, a unit of a slab each: as many units as a box can have.
+void set_box_steps(auto& plan, const auto& shape) {
+  std::uint32_t units = 8;
+  const auto pitch = [&] { return ring_pitch(units, shape.row_bytes, shape.aligned); };
   plan.step_units_log2 = 3;
   while (units / 2 >= plan.units || pitch() > 256 * kMapUnit) units /= 2, --plan.step_units_log2;
   plan.step_slabs_log2 = 3 - plan.step_units_log2;
   plan.pitch = pitch();
   plan.stage_bytes = (16 << plan.step_slabs_log2) * plan.pitch;
+}
+static_assert(kBoxTeamWarps == 8);
+
+/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough for it and a
+/// ring of `fewest` stages.
+inline bool spread(BoxPlan& plan, const BoxShape& shape, std::size_t bytes, std::uint32_t fewest) {
+  set_box_steps(plan, shape);
   plan.x_stride = (plan.units * shape.x_bytes + 127) / 128 * 128 + shape.x_skew;
-  std::size_t at = kBoxRingAt;
-  const auto take = [&](std::size_t size) {
-    const std::size_t begin = at;
-    at = (at + size + 127) / 128 * 128;
-    return static_cast<std::uint32_t>(begin);
-  };
-  plan.partials_at = take(kBoxSlots * kBoxTeamWarps * 16 * shape.rows * sizeof(float));
-  plan.factors_at = take(plan.units * shape.rows * sizeof(float));
-  plan.x_at = take(std::size_t{2} * plan.m * plan.x_stride);
-  if (at + fewest * std::size_t{plan.stage_bytes} > bytes) return false;
-  plan.stages = static_cast<std::uint32_t>(std::min<std::size_t>(kBoxStages, (bytes - at) / plan.stage_bytes));
-  plan.stages -= plan.stages % kBoxTeams;
-  const std::uint32_t ring = plan.stages * plan.stage_bytes;
-  for (std::uint32_t* const offset : {&plan.partials_at, &plan.factors_at, &plan.x_at}) *offset += ring;
-  plan.shared_bytes = static_cast<std::uint32_t>(at) + ring;
-  return true;
+  RingRoom room;
+  plan.partials_at = room.take(kBoxSlots * kBoxTeamWarps * 16 * shape.rows * sizeof(float));
+  plan.factors_at = room.take(plan.units * shape.rows * sizeof(float));
+  plan.x_at = room.take(std::size_t{2} * plan.m * plan.x_stride);
+  return room.put_ring(plan, bytes, {.fewest = fewest, .most = kBoxStages, .teams = kBoxTeams},
+                       {&plan.partials_at, &plan.factors_at, &plan.x_at});
 }
 
 }  // namespace mlx_native::cuda

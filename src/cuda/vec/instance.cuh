@@ -48,6 +48,12 @@ inline std::uint32_t clusters_at_once(const Launch& on, const void* kernel, cons
   return it->second = static_cast<std::uint32_t>(count);
 }
 
+/// Whether a command before, of those that are launched together, writes the weights of a product.
+bool has_new_weights(const Launch& on, const auto& plan) {
+  return on.is_new && std::any_of(plan.target, plan.target + plan.targets,
+                                  [&](const VecPlan::Target& target) { return on.is_new(target.weight); });
+}
+
 /// False where this kernel has too little shared memory for the problem, or runs nowhere.
 template <class Format, int T, int kWarps, bool kRouted>
 bool launch_vec(Launch& on, VecPlan plan) {
@@ -67,9 +73,7 @@ bool launch_vec(Launch& on, VecPlan plan) {
   if (teams == 0) return false;
   plan.rounds = (plan.slabs - 1) / (teams * plan.row_groups) + 1;
   grid.groups = teams * grid.cluster;
-  const bool constant = std::none_of(plan.target, plan.target + plan.targets,
-                                     [&](const VecPlan::Target& target) { return on.is_new(target.weight); });
-  on.start(kernel, grid, &plan, kRouted || constant);
+  on.start(kernel, grid, &plan, kRouted || !has_new_weights(on, plan));
   return true;
 }
 
@@ -151,10 +155,9 @@ bool launch_stream(Launch& on, StreamPlan plan) {
                                .aligned = U::kAligned};
   if (!spread(plan, kShape, on.machine.shared_bytes)) return false;
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  const auto is_new = [&](const VecPlan::Target& target) { return on.is_new && on.is_new(target.weight); };
   on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows>),
            {std::min(on.machine.multiprocessors, items), 32 * kStreamTeams * (kStreamWarps + 1), plan.shared_bytes},
-           &plan, std::none_of(plan.target, plan.target + plan.targets, is_new));
+           &plan, !has_new_weights(on, plan));
   return true;
 }
 
@@ -191,10 +194,9 @@ bool launch_box(Launch& on, const VecPlan& all) {
     on.status = map_weights(plan.map[i], plan.target[i].weight, all.row_bytes, plan.target[i].n, 1, 0, 16, plan.pitch,
                             kMapUnit);
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  const auto is_new = [&](const VecPlan::Target& target) { return on.is_new && on.is_new(target.weight); };
   on.start(reinterpret_cast<const void*>(&box_kernel<Format, T>),
            {std::min(on.machine.multiprocessors, items), 32 * (kBoxTeams * kBoxTeamWarps + 2), plan.shared_bytes},
-           &plan, std::none_of(plan.target, plan.target + plan.targets, is_new));
+           &plan, !has_new_weights(on, plan));
   return true;
 }
 
@@ -246,9 +248,7 @@ bool launch_routed(Launch& on, const MatmulIdArgs& a) {
   for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
     on.status = map_weights(plan.map[i], all.target[i].weight, a.row_bytes, a.n, a.n_experts, a.expert_stride, 16,
                             plan.pitch, kMapUnit);
-  const auto is_new = [&](const void* p) { return on.is_new && on.is_new(p); };
-  plan.wait = is_new(a.ids) || std::any_of(all.target, all.target + all.targets,
-                                           [&](const VecPlan::Target& target) { return is_new(target.weight); });
+  plan.wait = (on.is_new && on.is_new(a.ids)) || has_new_weights(on, all);
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
   on.start(reinterpret_cast<const void*>(&routed_kernel<Format>),
            {std::min(most, items), 32 * (kRoutedWarps + 2), plan.shared_bytes}, &plan, true);

@@ -16,14 +16,11 @@ __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
-struct RoutedStage {
-  SharedBarrier full, empty;
-};
 struct RoutedBarriers {
-  RoutedStage stages[kBoxStages];
-  RoutedStage slots[kRoutedSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
+  Handover stages[kBoxStages];
+  Handover slots[kRoutedSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
 };
-static_assert(sizeof(RoutedBarriers) <= kBoxRingAt);
+static_assert(sizeof(RoutedBarriers) <= RingRoom::kRingAt);
 
 /// A slab: rows `row` to row + 15 of the expert of a slot. Slots that follow each other share rows of x.
 struct RoutedSlab {
@@ -60,8 +57,8 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   constexpr int kThreads = 32 * kRoutedWarps, kColumns = DigitColumns<1>::columns;
   extern __shared__ __align__(128) std::uint8_t shared[];
   RoutedBarriers& barriers = *reinterpret_cast<RoutedBarriers*>(shared);
-  RoutedStage *const stages = barriers.stages, *const slots = barriers.slots;
-  std::uint8_t* const ring = shared + kBoxRingAt;
+  Handover *const stages = barriers.stages, *const slots = barriers.slots;
+  std::uint8_t* const ring = shared + RingRoom::kRingAt;
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
   const std::uint32_t warp = threadIdx.x / 32;
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;

@@ -26,6 +26,7 @@ struct RoutedPlan {
 };
 
 constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 2;
+static_assert(kRoutedWarps == kBoxTeamWarps);
 
 /// What a plan depends on besides the problem.
 struct RoutedShape {
@@ -39,37 +40,22 @@ struct RoutedShape {
 /// ring of `fewest` stages. groups: at most.
 inline bool spread(RoutedPlan& plan, const RoutedShape& shape, std::uint32_t groups, std::size_t bytes,
                    std::uint32_t fewest) {
-  std::uint32_t units = kRoutedWarps;
-  const auto pitch = [&] { return ((units * shape.row_bytes + (shape.aligned ? 0 : 14) + 15) / 16 | 1) * 16; };
-  plan.step_units_log2 = 3;
-  while (units / 2 >= plan.units || pitch() > 256 * kMapUnit) units /= 2, --plan.step_units_log2;
-  plan.step_slabs_log2 = 3 - plan.step_units_log2;
-  plan.pitch = pitch();
-  plan.stage_bytes = (16 << plan.step_slabs_log2) * plan.pitch;
+  set_box_steps(plan, shape);
   plan.x_stride = plan.units * shape.x_bytes + 64;
-  std::size_t at = kBoxRingAt;
-  const auto take = [&](std::size_t size) {
-    const std::size_t begin = at;
-    at = (at + size + 127) / 128 * 128;
-    return static_cast<std::uint32_t>(begin);
-  };
+  RingRoom room;
   // A group has neighbouring slabs, and rows of x for these alone.
   const std::uint64_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
   const std::uint64_t own_slabs = ((items - 1) / groups + 1) << plan.step_slabs_log2;
   const std::uint64_t token_slabs = std::uint64_t{plan.top_k} * (plan.slot_rows / 16);
   const std::uint64_t rows = std::min<std::uint64_t>(plan.tokens, (own_slabs - 1) / token_slabs + 2);
   const std::size_t x_units = rows * plan.units;
-  plan.partials_at = take(kRoutedSlots * kRoutedWarps * 16 * sizeof(float));
-  plan.factors_at = take(x_units * shape.columns * sizeof(float));
-  plan.sums_at = take(x_units * shape.sum_bytes);
-  plan.x_at = take(std::size_t{shape.planes} * rows * plan.x_stride);
-  at += 256;  // columns that are none are read too
-  if (at + fewest * std::size_t{plan.stage_bytes} > bytes) return false;
-  plan.stages = static_cast<std::uint32_t>(std::min<std::size_t>(kBoxStages, (bytes - at) / plan.stage_bytes));
-  const std::uint32_t ring = plan.stages * plan.stage_bytes;
-  for (std::uint32_t* const offset : {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}) *offset += ring;
-  plan.shared_bytes = static_cast<std::uint32_t>(at) + ring;
-  return true;
+  plan.partials_at = room.take(kRoutedSlots * kRoutedWarps * 16 * sizeof(float));
+  plan.factors_at = room.take(x_units * shape.columns * sizeof(float));
+  plan.sums_at = room.take(x_units * shape.sum_bytes);
+  plan.x_at = room.take(std::size_t{shape.planes} * rows * plan.x_stride);
+  room.leave(256);  // columns that are none are read too
+  return room.put_ring(plan, bytes, {.fewest = fewest, .most = kBoxStages},
+                       {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at});
 }
 
 }  // namespace mlx_native::cuda

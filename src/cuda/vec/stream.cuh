@@ -11,10 +11,7 @@
 
 namespace mlx_native::cuda {
 
-struct StreamStage {
-  SharedBarrier full, empty;
-};
-static_assert(kMostStages * sizeof(StreamStage) <= kRingAt);
+static_assert(kMostStages * sizeof(Handover) <= RingRoom::kRingAt);
 
 /// A slab of a product.
 struct StreamSlab {
@@ -43,7 +40,7 @@ __device__ __forceinline__ void bulk_copy_once(void* to, const void* from, std::
 
 /// Fills the ring: a row a lane of all who load, of whom this is `loader`.
 template <class U>
-__device__ __forceinline__ void stream_rows(const StreamPlan& p, std::uint8_t* ring, StreamStage* stages,
+__device__ __forceinline__ void stream_rows(const StreamPlan& p, std::uint8_t* ring, Handover* stages,
                                             std::uint32_t loader, std::uint32_t lane) {
   const std::uint32_t rows = 16u << p.step_slabs_log2, step = gridDim.x << p.step_slabs_log2;
   std::uint32_t place = 0, parity = 1;
@@ -110,8 +107,8 @@ __global__ void __launch_bounds__(stream_threads(kRows), 1) stream_kernel(const 
   constexpr int kWarps = int(kStreamTeams * kStreamWarps), kThreads = 32 * kWarps;
   static_assert(kColumns == DigitColumns<T>::columns);
   extern __shared__ __align__(128) std::uint8_t shared[];
-  StreamStage* const stages = reinterpret_cast<StreamStage*>(shared);
-  std::uint8_t* const ring = shared + kRingAt;
+  Handover* const stages = reinterpret_cast<Handover*>(shared);
+  std::uint8_t* const ring = shared + RingRoom::kRingAt;
   const std::uint32_t warp = threadIdx.x / 32, team = warp / kStreamWarps, of_team = warp % kStreamWarps;
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
 

@@ -1,11 +1,11 @@
 // How a product of one to four rows is spread over Hopper's multiprocessors, and where things lie in shared memory.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "cuda/vec/plan.h"
+#include "cuda/vec/ring.h"
 
 namespace mlx_native::cuda {
 
@@ -30,7 +30,7 @@ struct StreamPlan {
 };
 
 /// Teams of warps of a group take rounds by turns.
-constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kMostStages = 14, kRingAt = 256;
+constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kMostStages = 14;
 
 /// What a plan depends on besides the problem.
 struct StreamShape {
@@ -44,28 +44,18 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
   plan.step_units = kStreamWarps;
   plan.step_slabs_log2 = 0;
   while (plan.step_units / 2 >= plan.units) plan.step_units /= 2, ++plan.step_slabs_log2;
-  plan.pitch = ((plan.step_units * shape.row_bytes + (shape.aligned ? 0 : 14) + 15) / 16 | 1) * 16;
+  plan.pitch = ring_pitch(plan.step_units, shape.row_bytes, shape.aligned);
   plan.stage_bytes = ((16 << plan.step_slabs_log2) * plan.pitch + 127) / 128 * 128;
   plan.x_stride = plan.units * shape.x_bytes + 64;
-  std::size_t at = kRingAt;
-  const auto take = [&](std::size_t size) {
-    const std::size_t begin = at;
-    at = (at + size + 127) / 128 * 128;
-    return static_cast<std::uint32_t>(begin);
-  };
+  RingRoom room;
   plan.batch = plan.units < 32 ? 2 * kStreamTeams : kStreamTeams;
-  plan.partials_at = take(2 * plan.batch * kStreamWarps * 16 * shape.rows * sizeof(float));
-  plan.factors_at = take(plan.units * shape.columns * sizeof(float));
-  plan.sums_at = take(plan.units * shape.sum_bytes);
-  plan.x_at = take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
-  at += 256;  // columns that are none are read too
-  if (at + 3 * std::size_t{plan.stage_bytes} > bytes) return false;
-  plan.stages = static_cast<std::uint32_t>(std::min<std::size_t>(kMostStages, (bytes - at) / plan.stage_bytes));
-  plan.stages -= plan.stages % kStreamTeams;
-  const std::uint32_t ring = plan.stages * plan.stage_bytes;
-  for (std::uint32_t* const offset : {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}) *offset += ring;
-  plan.shared_bytes = static_cast<std::uint32_t>(at) + ring;
-  return true;
+  plan.partials_at = room.take(2 * plan.batch * kStreamWarps * 16 * shape.rows * sizeof(float));
+  plan.factors_at = room.take(plan.units * shape.columns * sizeof(float));
+  plan.sums_at = room.take(plan.units * shape.sum_bytes);
+  plan.x_at = room.take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
+  room.leave(256);  // columns that are none are read too
+  return room.put_ring(plan, bytes, {.fewest = 3, .most = kMostStages, .teams = kStreamTeams},
+                       {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at});
 }
 
 }  // namespace mlx_native::cuda
