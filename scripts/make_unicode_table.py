@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Writes src/models/unicode_table.h: the classes of all code points as the places where the class changes.
 
-Usage: scripts/make_unicode_table.py > src/models/unicode_table.h
+Usage: python3.13 scripts/make_unicode_table.py > src/models/unicode_table.h
 """
 
+import sys
 import unicodedata
+
+# Words are cut by the classes of this version. Python knows one version of Unicode: 3.13 this one.
+UNICODE = "15.1.0"
 
 OTHER, LETTER, NUMBER, SPACE = range(4)
 
@@ -19,6 +23,8 @@ def char_class(code: int) -> int:
 
 
 def main() -> None:
+    if unicodedata.unidata_version != UNICODE:
+        sys.exit(f"this Python knows Unicode {unicodedata.unidata_version}, the table is of {UNICODE}: run Python 3.13")
     runs = []
     previous = None
     for code in range(0x110000):
@@ -26,7 +32,7 @@ def main() -> None:
         if current != previous:
             runs.append(code << 2 | current)
         previous = current
-    print(f"// Made by scripts/make_unicode_table.py from Unicode {unicodedata.unidata_version}. Not to be edited.")
+    print(f"// Made by scripts/make_unicode_table.py from Unicode {UNICODE}. Not to be edited.")
     print("#pragma once\n\n#include <cstdint>\n\nnamespace mlx_native {\n")
     print("/// Ascending: first code point of a run << 2 | its CharClass.")
     print("// clang-format off")
