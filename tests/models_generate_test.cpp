@@ -111,6 +111,7 @@ TEST_F(ModelsGenerate, BadInputIsAnError) {
   GenerateOptions options;
   options.sampling.temperature = -1;
   EXPECT_EQ(generate(model, prompt_, options).error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(model.position(), 0u) << "it was looked at before the prompt ran";
   EXPECT_FALSE(perplexity(model, Ids(20, 1), {.chunk = 9}).has_value());
   EXPECT_FALSE(perplexity(model, Ids(20, 1), {.chunk = 3}).has_value());
   EXPECT_FALSE(perplexity(model, Ids(7, 1), {.chunk = 8}).has_value());

@@ -25,6 +25,7 @@ class Sampler {
     SampleParams params = options.sampling;
     params.n_vocab = model.config().n_vocab;
     params.step = 0;
+    MLXN_TRY(check_sample_params(params));
     const std::size_t window = std::max<std::size_t>(1, options.penalty_window);
     MLXN_ASSIGN(MlxBuffer history, device.alloc_buffer(window * sizeof(std::uint32_t), DType::U32, {window}));
     Sampler sampler(model, std::move(history), params);

@@ -42,16 +42,24 @@ Result<void> argmax(CommandEncoder& encoder, const KernelRegistry& registry, con
                      [](std::uint32_t row) { return fmt::format("argmax: row {} holds a NaN", row); });
 }
 
+Result<void> check_sample_params(const SampleParams& params) {
+  const auto [n_vocab, n_history, repeat_penalty, temperature, top_k, top_p, min_p, seed, step] = params;
+  if (n_vocab == 0) return invalid("sample: n_vocab is 0, it must be at least 1");
+  if (!(std::isfinite(repeat_penalty) && repeat_penalty > 0))
+    return invalid("sample: repeat_penalty is {}, it must be finite and above 0", repeat_penalty);
+  if (!(std::isfinite(temperature) && temperature >= 0))
+    return invalid("sample: temperature is {}, it must be finite and at least 0", temperature);
+  if (!(top_p > 0 && top_p <= 1)) return invalid("sample: top_p is {}, it must be in (0, 1]", top_p);
+  if (!(min_p >= 0 && min_p <= 1)) return invalid("sample: min_p is {}, it must be in [0, 1]", min_p);
+  return {};
+}
+
 Result<void> sample(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                     const MlxBuffer& logits, const MlxBuffer* history, MlxBuffer& token, const SampleParams& params) {
+  MLXN_TRY(check_sample_params(params));
   const auto [n_vocab, n_history, repeat_penalty, temperature, top_k, top_p, min_p, seed, step] = params;
   ops::Call call("sample", encoder, registry, device);
-  call.extents({{"n_vocab", n_vocab}});
   call.require(history || n_history == 0, "n_history is {}, but there is no history", n_history);
-  call.positive("repeat_penalty", repeat_penalty);
-  call.not_negative("temperature", temperature);
-  call.require(top_p > 0 && top_p <= 1, "top_p is {}, it must be in (0, 1]", top_p);
-  call.require(min_p >= 0 && min_p <= 1, "min_p is {}, it must be in [0, 1]", min_p);
   const auto* const x = call.read<float>("logits", logits, {n_vocab});
   const auto* const h = history && n_history ? call.read<std::uint32_t>("history", *history, {n_history}) : nullptr;
   auto* const t = call.write<std::uint32_t>("token", token, {1});

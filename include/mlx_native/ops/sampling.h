@@ -35,6 +35,9 @@ struct SampleParams {
   std::uint64_t step = 0;  ///< of the sequence; (seed, step) alone determine the draw
 };
 
+/// InvalidArgument for what `sample` would refuse of the parameters alone.
+Result<void> check_sample_params(const SampleParams& params);
+
 /// token[0] = one token drawn from logits F32 [n_vocab]; history U32 or null. A logit that is NaN or +infinite after
 /// the penalty, or no finite one, makes wait() return InvalidArgument and gives UINT32_MAX. History entries >= n_vocab
 /// are ignored. Same logits, history and params: same token, on every backend.
