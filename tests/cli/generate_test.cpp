@@ -280,6 +280,18 @@ TEST(CliGenerate, InterruptEndsWithWhatThereIs) {
   EXPECT_THAT(outcome.err, HasSubstr("t/s"));
 }
 
+// As a shell starts what it runs in the background.
+TEST(CliGenerate, WhatIsIgnoredFromTheStartStaysIgnored) {
+  const auto before = std::signal(SIGINT, SIG_IGN);
+  Mlxn process(generate(dense_model(), {"-p", "The", "--ignore-eos", "-n", "200"}));
+  std::signal(SIGINT, before);
+  ASSERT_TRUE(process.wait_for_output(std::chrono::seconds(60)));
+  process.signal(SIGINT);
+  const auto outcome = process.wait();
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("limit of -n"));
+}
+
 TEST(CliPerplexity, AgreesWithTheLogits) {
   const TempDir dir;
   const std::string text = "The SELECT statement is used to query the database, and the query planner decides how.";

@@ -66,6 +66,8 @@ TEST(CliUsage, NamesWhatItDoesNotKnow) {
   EXPECT_THAT(mlxn({"--dance"}).err, HasSubstr("no option --dance"));
   EXPECT_THAT(mlxn({"dance"}).err, HasSubstr("no subcommand dance"));
   EXPECT_THAT(mlxn({"synth", "-t", "x"}).err, HasSubstr("--threads: needs a whole number"));
+  for (const char* command : {"generate", "perplexity", "bench"})
+    EXPECT_THAT(mlxn({command, "-m", dense_model(), "-ngl", "99"}).err, HasSubstr("--backend"));
 }
 
 TEST(CliUsage, AnErrorThatNobodyHearsEndsNothing) {

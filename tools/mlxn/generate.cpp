@@ -208,7 +208,7 @@ Command add_generate(CLI::App& app) {
   add_text(command, "-p,--prompt", options->prompt, "text to continue");
   add_text(command, "-f,--file", options->prompt_file, "file with the text to continue; - is stdin", {.type = "FILE"});
   add_numbers(command, "--tokens", options->prompt_tokens, 0, UINT32_MAX, "token ids to continue, instead of text");
-  add_number(command, "-n,--predict", options->max_tokens, -1, UINT32_MAX - 1,
+  add_number(command, "-n,--n-predict,--predict", options->max_tokens, -1, UINT32_MAX - 1,
              "tokens to generate at most; -1: until the text ends or the context is full");
   add_number(command, "-c,--ctx-size", options->model.options.context, 0, UINT32_MAX,
              "tokens of prompt and text together; 0: as the model was trained, at most 4096");

@@ -3,7 +3,8 @@
 namespace mlxn {
 
 /// From its construction to the end of the process, SIGINT (Ctrl-C) and SIGTERM set a flag for the work to end by
-/// itself; a second one ends the process at once.
+/// itself; a second one ends the process at once. What the process was started to ignore, as a shell's jobs in the
+/// background ignore Ctrl-C, stays ignored.
 class Interrupt {
  public:
   Interrupt();

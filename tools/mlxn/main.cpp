@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <exception>
 #include <new>
 #include <sstream>
+#include <string_view>
 
 #include "command.h"
 #include "output.h"
@@ -73,6 +75,10 @@ int run(int argc, char** argv) {
     // CLI11 would ask for a subcommand where it does not know the one that is given, or an option before it.
     if (current == &app && argc > 1)
       return complain(app, fmt::format("there is no {} {}", argv[1][0] == '-' ? "option" : "subcommand", argv[1]),
+                      kWrongUsage);
+    // CLI11 would read llama.cpp's option as -n gl.
+    if (std::any_of(argv + 1, argv + argc, [](std::string_view text) { return text == "-ngl"; }))
+      return complain(*current, "there is no -ngl: a model runs whole on one device, which --backend names",
                       kWrongUsage);
     return complain(*current, error.what(), kWrongUsage);
   } catch (const Misuse& error) {

@@ -111,7 +111,8 @@ std::string Table::text(std::string_view indent) const {
 }
 
 std::string Table::markdown() const {
-  const auto columns = widths(*this);
+  auto columns = widths(*this);
+  for (auto& column : columns) column = std::max<std::size_t>(column, 2);  // "-:" is the least that says right
   std::string result;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     for (std::size_t c = 0; c < rows[r].size(); ++c) result += "| " + padded(rows[r][c], columns[c], right[c]) + " ";
