@@ -189,6 +189,7 @@ std::vector<NamedSide> make_sides(const Options& options, const Weights& weights
   for (const std::string& name : options.precisions) {
     if (!wanted("ours")) break;
     const auto precision = name == "full"   ? Precision::Full
+                           : name == "half" ? Precision::Half
                            : name == "int8" ? Precision::Int8
                            : name == "auto" ? Precision::Auto
                                             : throw std::runtime_error("not a precision: " + name);
@@ -215,7 +216,7 @@ int run(int argc, char** argv) {
       ->expected(2);
   app.add_option("--tokens", options.tokens, "rows of x of routed products")->delimiter(',');
   app.add_option("-t,--threads", options.threads)->delimiter(',');
-  app.add_option("--precision", options.precisions, "ours: full, int8, auto")->delimiter(',');
+  app.add_option("--precision", options.precisions, "ours: full, half, int8, auto")->delimiter(',');
   app.add_option("--sides", options.sides, "only these: ours, ggml, ggml-rep, ik, ik-rep")->delimiter(',');
   app.add_option("--seconds", options.seconds, "of rounds a cell");
   app.add_option("--rounds", options.rounds, "at most");

@@ -183,7 +183,7 @@ TEST_P(SyntheticForward, EveryTokenAsThePlainTransformer) {
   const Ids tokens{7, 0, 39, 12, 12, 3, 28, 31, 5, 17, 22, 9, 1};
   const auto expected = test::ReferenceModel(m, variant.style).logits(tokens);
 
-  Model model = load(file, {.prefill_chunk = 5});
+  Model model = load(file, {.prefill_chunk = 5, .precision = Precision::Full});
   const auto all = values(model.forward_all(tokens));
   ASSERT_EQ(all.size(), tokens.size() * SyntheticModel::kVocab);
   for (std::size_t t = 0; t < tokens.size(); ++t)

@@ -34,6 +34,7 @@ class Call {
   Call(std::string_view op, CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device);
 
   bool ok() const { return !failure_; }
+  Backend backend() const { return device_.backend(); }
   tl::unexpected<MlxError> failure() const { return tl::unexpected(*failure_); }
 
   template <class... A>

@@ -16,11 +16,15 @@ void check_precision(Call& call, Precision precision) {
                static_cast<int>(precision));
 }
 
-/// Auto is Full where f16 operands would save less than a few microseconds of a GPU's time.
-Precision resolved(Precision precision, std::uint64_t rows, std::uint64_t n, std::uint64_t k) {
+/// What Auto stands for. On the CPU: whatever keeps Half's bound and is fastest, which for one row is Full. On GPUs:
+/// Half for many rows, but Full where f16 operands would save less than a few microseconds.
+Precision resolved(Precision precision, Backend backend, bool mat_mat, std::uint64_t rows, std::uint64_t n,
+                   std::uint64_t k) {
   constexpr double kWorthSaving = 5e8;
+  if (precision != Precision::Auto) return precision;
+  if (backend == Backend::Cpu) return Precision::Half;
   const double products = static_cast<double>(rows) * static_cast<double>(n) * static_cast<double>(k);
-  return precision == Precision::Auto && products < kWorthSaving ? Precision::Full : precision;
+  return mat_mat && products >= kWorthSaving ? Precision::Half : Precision::Full;
 }
 
 Result<void> product(Call call, bool mat_mat, const MlxBuffer& input, const MlxBuffer& weight, MlxBuffer& output,
@@ -33,7 +37,7 @@ Result<void> product(Call call, bool mat_mat, const MlxBuffer& input, const MlxB
   const auto* const x = call.read<float>("input", input, {m, k});
   auto* const y = call.write<float>("output", output, {m, n});
   const MatmulArgs args{w, x, y, nullptr, row_bytes, m, n, k};
-  const Precision wanted = resolved(precision, m, n, k);
+  const Precision wanted = resolved(precision, call.backend(), mat_mat, m, n, k);
   return mat_mat ? call.encode({Op::MatMat, Op::MatVec}, type, wanted, args)
                  : call.encode({Op::MatVec, Op::MatMat}, type, wanted, args);
 }
@@ -57,7 +61,7 @@ Result<void> routed_product(Call call, bool mat_mat, const MlxBuffer& input, con
   const auto* const e = call.read_ids("ids", ids, {n_tokens, top_k}, n_experts, "n_experts");
   auto* const y = call.write<float>("output", output, {n_tokens, top_k, n});
   const MatmulIdArgs args{w, x, e, y, nullptr, row_bytes, expert_stride, n_tokens, top_k, n, k, n_experts};
-  const Precision wanted = resolved(precision, std::uint64_t{n_tokens} * top_k, n, k);
+  const Precision wanted = resolved(precision, call.backend(), mat_mat, std::uint64_t{n_tokens} * top_k, n, k);
   return mat_mat ? call.encode({Op::MatMatId, Op::MatVecId}, type, wanted, args)
                  : call.encode({Op::MatVecId, Op::MatMatId}, type, wanted, args);
 }

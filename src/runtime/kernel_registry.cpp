@@ -84,14 +84,6 @@ const Builtins& builtins() {
   return all;
 }
 
-bool suffices(Precision accuracy, Precision wanted, Backend backend, Op op) {
-  if (wanted == Precision::Auto) {
-    const bool gpu_prefill = backend != Backend::Cpu && (op == Op::MatMat || op == Op::MatMatId);
-    wanted = gpu_prefill ? Precision::Half : Precision::Full;
-  }
-  return accuracy <= wanted;
-}
-
 }  // namespace
 
 struct KernelRegistry::State {
@@ -204,7 +196,7 @@ Result<KernelPtr> RegistryAccess::select(const KernelRegistry& registry, const M
   }
   if (const auto it = builtins().by_key.find(key); it != builtins().by_key.end())
     for (const KernelPtr& kernel : it->second)
-      if (suffices(kernel->accuracy, precision, device.backend(), op) && fits(*kernel))
+      if (kernel->accuracy <= precision && fits(*kernel))
         return registry.state_->prepare(kernel, DeviceAccess::device(device));
   return error(ErrorKind::KernelNotFound, "no kernel for {}{}{} on {} ({})", op_name(op), format ? " of " : "",
                format_name, backend_name(device.backend()), device.name());

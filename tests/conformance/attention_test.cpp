@@ -106,7 +106,7 @@ class OpAttention : public OnBackend {
   static bool has_kernel(const KernelRegistry& registry, const MlxDevice& device, const Shape& s) {
     const AttentionArgs args{nullptr,   nullptr,      nullptr,    nullptr,    nullptr,  nullptr,  s.f16, s.n_tokens,
                              s.n_heads, s.n_kv_heads, s.head_dim, s.capacity, s.causal, s.window, 1.0f,  s.softcap};
-    return detail::RegistryAccess::select(registry, device, Op::Attention, {}, Precision::Auto, &args).has_value();
+    return detail::RegistryAccess::select(registry, device, Op::Attention, {}, Precision::Full, &args).has_value();
   }
   void expect_attended(const KernelRegistry& registry, const Shape& s) const {
     SCOPED_TRACE(testing::Message() << s.n_tokens << " tokens from " << s.first << ", heads " << s.n_heads << "/"

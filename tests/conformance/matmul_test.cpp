@@ -126,12 +126,18 @@ TEST_P(OpMatmul, TheChosenKernelKeepsThePrecisionAskedFor) {
   for (const std::uint32_t m : {1u, MM_ROUTING_THRESHOLD, MM_ROUTING_THRESHOLD + 1}) {
     const Problem p{m, 24, 512};
     const Operands o = make(p);
+    std::string ran, half;
     for (const Precision precision : {Precision::Full, Precision::Half, Precision::Int8})
       EXPECT_LE(relative_error(run(device, registry, p, o, nullptr, quantized_matmul_ggml, precision), o.want),
                 bound(precision));
-    const double automatic =
-        relative_error(run(device, registry, p, o, nullptr, quantized_matmul_ggml, Precision::Auto), o.want);
-    EXPECT_LE(automatic, backend == Backend::Cpu || m <= MM_ROUTING_THRESHOLD ? 3e-5 : 1e-3);
+    const auto automatic = run(device, registry, p, o, &ran, quantized_matmul_ggml, Precision::Auto);
+    EXPECT_LE(relative_error(automatic, o.want), error_bound(Precision::Auto)) << ran;
+    if (m == 1) {
+      EXPECT_EQ(registry.get(ran, device).value()->accuracy, Precision::Full) << ran;
+    } else if (backend == Backend::Cpu) {
+      run(device, registry, p, o, &half, quantized_matmul_ggml, Precision::Half);
+      EXPECT_EQ(ran, half);
+    }
   }
 }
 
