@@ -1,6 +1,7 @@
 // Arguments of kernels that do the work of several commands (runtime/fusion.h).
 #pragma once
 
+#include "args/matmul.h"
 #include "core/dialect.h"
 
 namespace mlx_native {
@@ -32,6 +33,30 @@ struct AddNormArgs {
   K_GLOBAL float* output;
   uint32_t rows, dim;
   float eps;
+};
+
+/// A product with what lies around it. What is null is not there.
+struct FusedMatmulArgs {
+  MatmulArgs product;
+  // The product's input is rms_norm(product.input), which is also written to `normed`, if there is one.
+  const K_GLOBAL float* norm;
+  K_GLOBAL float* normed;
+  // A second weight of the same shape and format: gated = silu(product) * second product. `gated` may be one of both.
+  const K_GLOBAL uint8_t* up;
+  K_GLOBAL float* up_output;
+  K_GLOBAL float* gated;
+  // sum = residual + product; `sum` may be `residual`.
+  const K_GLOBAL float* residual;
+  K_GLOBAL float* sum;
+  float eps;  // of the norm
+};
+
+/// The same of routed products.
+struct FusedMatmulIdArgs {
+  MatmulIdArgs product;
+  const K_GLOBAL uint8_t* up;
+  K_GLOBAL float* up_output;
+  K_GLOBAL float* gated;
 };
 
 }  // namespace mlx_native

@@ -24,6 +24,12 @@ struct Grid {
   std::uint32_t cluster = 1;
 };
 
+/// A command: its kernel's entry and its arguments.
+struct Call {
+  void (*entry)(const void* args, void* launch);
+  const void* args;
+};
+
 /// What a KernelEntry of this backend is called with: the stream to launch on, and the first failure.
 struct Launch {
   cudaStream_t stream = nullptr;
@@ -32,8 +38,13 @@ struct Launch {
   std::function<bool(const void*)> is_new = nullptr;
   /// Whether a kernel that calls await_previous() (cuda/order.cuh) may start before the end of the one before it.
   bool may_overlap = false;
-  /// Arguments of the commands that follow, as long as they are by the same kernel and need nothing of each other.
-  std::span<const void* const> followers = {};
+  /// Whether what lies there may not be there yet when the kernel starts, though it waits for nothing. Null: nothing.
+  std::function<bool(const void*)> is_open = nullptr;
+  Call call = {};  ///< what is launched
+  /// The commands that follow, as long as they are of the same op and need nothing of it and of each other.
+  std::span<const Call> followers = {};
+  /// Set by a kernel that lets the next one start only when all before itself is done.
+  bool settles = false;
   std::size_t taken = 0;  ///< of them; set by a kernel that did their work too
   cudaError_t status = cudaSuccess;
 

@@ -26,34 +26,39 @@ bool any_holds(const std::set<Storage*>& storages, const void* address) {
 }
 
 Result<void> launch_all(const Machine& machine, cudaStream_t stream, std::span<const Command> commands) {
-  std::set<Storage*> written;
-  std::vector<const void*> followers;
+  std::set<Storage*> written, open;
+  std::vector<Call> followers;
   for (std::size_t i = 0; i < commands.size();) {
     const Kernel& kernel = *commands[i].kernel;
     std::size_t done = 1;
     cudaError_t status = cudaSuccess;
+    bool settles = false;
     if (kernel.entry) {
       followers.clear();
-      for (std::size_t j = i + 1; j < commands.size() && commands[j].kernel.get() == &kernel && !commands[j].barrier;
+      for (std::size_t j = i + 1; j < commands.size() && commands[j].kernel->op == kernel.op && !commands[j].barrier;
            ++j)
-        followers.push_back(commands[j].args.data());
+        followers.push_back({commands[j].kernel->entry, commands[j].args.data()});
       Launch launch{.stream = stream,
                     .machine = machine,
                     .is_new = [&](const void* address) { return any_holds(written, address); },
                     // The first comes after all that was submitted before, so that the others do too.
                     .may_overlap = machine.hopper && i > 0,
+                    .is_open = [&](const void* address) { return any_holds(open, address); },
+                    .call = {kernel.entry, commands[i].args.data()},
                     .followers = followers};
       kernel.entry(commands[i].args.data(), &launch);
       status = launch.status;
+      settles = launch.settles;
       done += launch.taken;
     } else {
       kernel.user({.stream = stream}, std::span(commands[i].args).first(commands[i].args_size));
       status = cudaGetLastError();
     }
     if (status != cudaSuccess) return check(status, fmt::format("launch of {}", kernel.name));
+    if (settles) open.clear();
     for (const Command& command : commands.subspan(i, done))
       for (const Use& use : command.uses)
-        if (use.write) written.insert(use.storage.get());
+        if (use.write) written.insert(use.storage.get()), open.insert(use.storage.get());
     i += done;
   }
   return {};

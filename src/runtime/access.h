@@ -46,8 +46,8 @@ struct RegistryAccess {
   static bool forces(const KernelRegistry& registry, const MlxDevice& device, Op op, std::optional<GgmlType> format);
   /// Whether the device has any kernel of that op and format.
   static bool has(const MlxDevice& device, Op op, std::optional<GgmlType> format);
-  /// The first kernel in the table of an op without a format; null: none.
-  static std::shared_ptr<const Kernel> first(Backend backend, Op op);
+  /// The first kernel in the table of that op and format; null: none.
+  static std::shared_ptr<const Kernel> first(Backend backend, Op op, std::optional<GgmlType> format = {});
   static Result<std::shared_ptr<const Kernel>> get(const KernelRegistry& registry, std::string_view name,
                                                    const std::shared_ptr<Device>& device);
 };

@@ -1,74 +1,16 @@
 #include "runtime/fusion.h"
 
-#include <algorithm>
-#include <cstring>
-#include <optional>
-#include <span>
-
 #include "args/attention.h"
 #include "args/elementwise.h"
 #include "args/fused.h"
 #include "args/norm.h"
 #include "core/error.h"
-#include "runtime/access.h"
+#include "runtime/fuse_products.h"
+#include "runtime/fusion_rules.h"
 
 namespace mlx_native::detail {
 
 namespace {
-
-/// Takes commands one after the other, as long as they are what is asked for.
-class Reader {
- public:
-  Reader(Backend backend, std::span<const Command> commands) : backend_(backend), commands_(commands) {}
-
-  /// The arguments of the next command if it is of the op, by the kernel that is chosen by itself.
-  template <class Args>
-  std::optional<Args> peek(Op op) const {
-    if (at_ == commands_.size()) return {};
-    const Command& command = commands_[at_];
-    if (command.kernel->op != op || command.kernel != RegistryAccess::first(backend_, op)) return {};
-    Args args;
-    std::memcpy(&args, command.args.data(), sizeof args);
-    return args;
-  }
-  template <class Args>
-  std::optional<Args> take(Op op) {
-    auto args = peek<Args>(op);
-    if (args) ++at_;
-    return args;
-  }
-  std::size_t taken() const { return at_; }
-
- private:
-  Backend backend_;
-  std::span<const Command> commands_;
-  std::size_t at_ = 0;
-};
-
-struct Bytes {
-  const void* begin;
-  std::uint64_t count;
-
-  bool overlaps(const Bytes& other) const {
-    const auto* const a = static_cast<const std::byte*>(begin);
-    const auto* const b = static_cast<const std::byte*>(other.begin);
-    return count && other.count && a < b + other.count && b < a + count;
-  }
-};
-Bytes floats(const float* begin, std::uint64_t rows, std::uint64_t columns = 1) {
-  return {begin, rows * columns * sizeof(float)};
-}
-
-/// What is written shares no byte with anything else.
-bool apart(std::span<const Bytes> written, std::span<const Bytes> read) {
-  for (std::size_t i = 0; i < written.size(); ++i) {
-    for (std::size_t j = 0; j < i; ++j)
-      if (written[i].overlaps(written[j])) return false;
-    for (const Bytes& bytes : read)
-      if (written[i].overlaps(bytes)) return false;
-  }
-  return true;
-}
 
 std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
   const auto query_norm = commands.take<RmsNormArgs>(Op::RmsNorm);
@@ -155,14 +97,23 @@ std::optional<AddNormArgs> add_norm(Reader& commands) {
 }
 
 template <class Args>
-std::optional<Command> command_of(Device& device, Op op, const std::optional<Args>& args) {
-  static_assert(sizeof(Args) <= kMaxArgsBytes);
+Fused one_for_all(Backend backend, Op op, const std::optional<Args>& args, std::span<const Command> replaced) {
   if (!args) return {};
-  auto kernel = RegistryAccess::first(device.backend(), op);
-  if (!kernel || (kernel->supports && !kernel->supports(&*args))) return {};
-  Command command{.kernel = std::move(kernel), .uses = {}, .args_size = sizeof(Args), .args = {}};
-  std::memcpy(command.args.data(), &*args, sizeof(Args));
-  return command;
+  auto command = command_of(RegistryAccess::first(backend, op), *args, replaced);
+  if (!command) return {};
+  Fused fused{.replaced = replaced.size(), .by = {}};
+  fused.by.push_back(*std::move(command));
+  return fused;
+}
+
+Fused fuse_first(Backend backend, std::span<const Command> commands) {
+  Reader heads(backend, commands), sums(backend, commands);
+  const auto to_cache = heads_to_cache(heads);
+  if (auto fused = one_for_all(backend, Op::HeadsToCache, to_cache, commands.first(heads.taken())); fused.replaced)
+    return fused;
+  if (auto fused = fuse_products(backend, commands); fused.replaced) return fused;
+  const auto normed = add_norm(sums);
+  return one_for_all(backend, Op::AddNorm, normed, commands.first(sums.taken()));
 }
 
 }  // namespace
@@ -171,32 +122,23 @@ Result<std::vector<Command>> fuse(Device& device, std::vector<Command> commands)
   const Backend backend = device.backend();
   if (!RegistryAccess::first(backend, Op::HeadsToCache) && !RegistryAccess::first(backend, Op::AddNorm))
     return commands;
-  std::vector<Command> fused;
+  std::vector<Command> all;
   for (std::size_t i = 0; i < commands.size();) {
-    const auto rest = std::span(commands).subspan(i);
-    Reader heads(backend, rest), sums(backend, rest);
-    std::size_t count = 0;
-    auto command = command_of(device, Op::HeadsToCache, heads_to_cache(heads));
-    if (command) {
-      count = heads.taken();
-    } else if ((command = command_of(device, Op::AddNorm, add_norm(sums)))) {
-      count = sums.taken();
-    } else {
-      fused.push_back(std::move(commands[i++]));
+    Fused fused = fuse_first(backend, std::span(commands).subspan(i));
+    if (fused.replaced == 0) {
+      all.push_back(std::move(commands[i++]));
       continue;
     }
-    MLXN_TRY(device.prepare_kernel(*command->kernel));
-    for (Command& replaced : std::span(commands).subspan(i, count)) {
-      command->barrier |= replaced.barrier;
-      std::ranges::move(replaced.uses, std::back_inserter(command->uses));
+    for (Command& command : fused.by) {
+      MLXN_TRY(device.prepare_kernel(*command.kernel));
+      all.push_back(std::move(command));
     }
-    fused.push_back(*std::move(command));
-    i += count;
+    i += fused.replaced;
   }
   // Barriers that replaced commands asked for are in another place now.
   HazardTracker hazards;
-  for (Command& command : fused) command.barrier |= hazards.add(command.uses);
-  return fused;
+  for (Command& command : all) command.barrier |= hazards.add(command.uses);
+  return all;
 }
 
 }  // namespace mlx_native::detail

@@ -29,6 +29,8 @@ struct Kernel {
   KernelEntry entry = nullptr;
   bool (*supports)(const void* args) = nullptr;              ///< null: every valid problem
   std::size_t (*scratch_bytes)(const void* args) = nullptr;  ///< null: none
+  /// Of a fused product: the kernel of the product alone whose bits it leaves.
+  KernelEntry alone = nullptr;
   /// CPU: whether one thread does this problem sooner than several can part and meet. Null: never.
   bool (*brief)(const void* args) = nullptr;
   std::function<void(const KernelContext&, std::span<const std::byte>)> user = {};  ///< instead of entry, for Op::User

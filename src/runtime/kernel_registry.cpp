@@ -38,6 +38,8 @@ std::string_view op_name(Op op) {
     case Op::Checksum: return "checksum";
     case Op::HeadsToCache: return "heads_to_cache";
     case Op::AddNorm: return "add_norm";
+    case Op::FusedMatVec: return "fused_mat_vec";
+    case Op::FusedMatVecId: return "fused_mat_vec_id";
     case Op::User: return "user";
   }
   return "unknown";
@@ -208,8 +210,8 @@ bool RegistryAccess::forces(const KernelRegistry& registry, const MlxDevice& dev
   return registry.state_->forced.contains(key_of(device.backend(), op, format));
 }
 
-std::shared_ptr<const Kernel> RegistryAccess::first(Backend backend, Op op) {
-  const auto it = builtins().by_key.find(key_of(backend, op, {}));
+std::shared_ptr<const Kernel> RegistryAccess::first(Backend backend, Op op, std::optional<GgmlType> format) {
+  const auto it = builtins().by_key.find(key_of(backend, op, format));
   return it == builtins().by_key.end() ? nullptr : it->second.front();
 }
 

@@ -23,8 +23,10 @@ enum class Op {
   Argmax,             // ArgmaxArgs
   Sample,             // SampleArgs
   Checksum,           // ChecksumArgs
-  HeadsToCache,       // HeadsToCacheArgs; this and the next one made by fusion alone
+  HeadsToCache,       // HeadsToCacheArgs; this and those up to User made by fusion alone
   AddNorm,            // AddNormArgs
+  FusedMatVec,        // FusedMatmulArgs
+  FusedMatVecId,      // FusedMatmulIdArgs
   User,
 };
 

@@ -7,6 +7,7 @@
 
 #include "args/attention.h"
 #include "args/embedding.h"
+#include "args/fused.h"
 #include "args/matmul.h"
 #include "core/error.h"
 
@@ -50,6 +51,13 @@ Work routed_product(const Command& command, const MatmulIdArgs& a) {
           2.0 * static_cast<double>(rows * n) * a.k};
 }
 
+/// `count` products like one, of the same input.
+Work products(Work one, int count) {
+  one.bytes *= static_cast<std::uint64_t>(count);
+  one.operations *= count;
+  return one;
+}
+
 Work attention(const Command& command, const AttentionArgs& a) {
   const std::uint64_t head_dim = a.head_dim, element = a.f16 ? 2 : 4;
   std::uint64_t pairs = 0, cached = 0;  // of queries and keys; positions of the cache that some query sees
@@ -80,6 +88,11 @@ Work work_of(const Command& command) {
     case Op::MatMat: return product(args_of<MatmulArgs>(command));
     case Op::MatVecId:
     case Op::MatMatId: return routed_product(command, args_of<MatmulIdArgs>(command));
+    case Op::FusedMatVec: {
+      const auto a = args_of<FusedMatmulArgs>(command);
+      return products(product(a.product), a.up ? 2 : 1);
+    }
+    case Op::FusedMatVecId: return products(routed_product(command, args_of<FusedMatmulIdArgs>(command).product), 2);
     case Op::Attention: return attention(command, args_of<AttentionArgs>(command));
     case Op::EmbeddingGather: {  // a few rows of the table
       const auto a = args_of<EmbeddingArgs>(command);

@@ -12,6 +12,7 @@ struct Problem {
   std::uint32_t n_tokens, top_k, n_experts, n, k;
   std::uint32_t padding = 0;  // between experts, in blocks
   Data data = Data::Normal;
+  std::size_t x_at = 16;  // bytes behind a multiple of as many as a kernel may ask for
 };
 
 struct Operands {
@@ -43,7 +44,7 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
   std::uint64_t stride_of(const Problem& p) const {
     return (std::uint64_t{p.n} * p.k / layout.block_values + p.padding) * layout.block_bytes;
   }
-  std::size_t weight_offset(const Problem& p) const { return p.n % 2 ? block_alignment(backend, type) : 16; }
+  std::size_t weight_at(const Problem& p) const { return p.n % 2 ? block_alignment(backend, type) : 16; }
   Operands make(const Problem& p) const {
     Random random(p.n_tokens * 1000003ull + p.top_k * 10007 + p.n_experts * 101 + p.n);
     Operands o;
@@ -69,8 +70,8 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
   std::vector<float> run_with(const MlxDevice& on, const KernelRegistry& registry, const Problem& p, const Operands& o,
                               const MlxBuffer& ids, std::string* ran = nullptr,
                               OpFunction op = quantized_matmul_id_ggml) const {
-    Guarded<float> input(on, o.x, 20);
-    Guarded<std::uint8_t> weight(on, o.w, weight_offset(p));
+    Guarded<float> input(on, o.x, p.x_at);
+    Guarded<std::uint8_t> weight(on, o.w, weight_at(p));
     Guarded<float> output(on, o.ids.size() * p.n, 4);
     CommandEncoder encoder = on.command_encoder().value();
     const auto called = op(encoder, registry, on, input.view(), weight.view(), ids, output.view(),
@@ -98,9 +99,9 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
     return all;
   }
   bool supports(const detail::Kernel& kernel, const Problem& p) const {
-    // Of the weights' address a kernel asks for the alignment.
-    const auto* const weight = reinterpret_cast<const std::uint8_t*>(weight_offset(p));
-    const MatmulIdArgs args{.weight = weight,
+    // Of addresses a kernel asks for the alignment.
+    const MatmulIdArgs args{.weight = reinterpret_cast<const std::uint8_t*>(weight_at(p)),
+                            .input = reinterpret_cast<const float*>(p.x_at),
                             .row_bytes = p.k / layout.block_values * layout.block_bytes,
                             .expert_stride = stride_of(p),
                             .n_tokens = p.n_tokens,
@@ -142,7 +143,8 @@ INSTANTIATE_TEST_SUITE_P(Devices, OpMatmulId,
 
 TEST_P(OpMatmulId, AnyTopK) {
   const std::uint32_t step = small(backend) ? 8 : 1;
-  for (std::uint32_t top_k = 1; top_k <= 17; top_k += step) expect_products({5, top_k, 19, 3, 256});
+  for (std::uint32_t top_k = 1; top_k <= 17; top_k += step)
+    expect_products({5, top_k, 19, 3, 256, 0, {}, top_k % 4 ? 20u : 16u});
 }
 
 TEST_P(OpMatmulId, AnyNumberOfExperts) {
@@ -152,6 +154,7 @@ TEST_P(OpMatmulId, AnyNumberOfExperts) {
 TEST_P(OpMatmulId, ShapesStridesAndData) {
   for (const Data data : kAllData) expect_products({3, 2, 4, 17, 512, 16, data});
   expect_products({3, 2, 4, 18, 2048, 16, Data::Outliers});
+  expect_products({3, 2, 4, 18, 2048, 16, Data::Outliers, 20});
   if (test::kSlow && backend != Backend::Emulator) expect_products({100, 3, 5, 33, 512});
   if (small(backend)) return;
   expect_products({MM_ID_ROUTING_THRESHOLD + 1, 8, 16, 19, 768, 16, Data::Outliers});
@@ -170,7 +173,7 @@ TEST_P(OpMatmulId, ShapesStridesAndData) {
 }
 
 TEST_P(OpMatmulId, OneExpertMayTakeEveryRow) {
-  const Problem p{40, 4, 9, 6, 256};
+  const Problem p{40, 4, 9, 6, 256, 0, {}, 20};
   Operands o = make(p);
   std::ranges::fill(o.ids, 8u);
   o.want = product(p, o);

@@ -14,6 +14,7 @@ namespace {
 struct Problem {
   std::uint32_t m, n, k;
   Data data = Data::Normal;
+  std::size_t x_at = 16;  // bytes behind a multiple of as many as a kernel may ask for
 };
 
 class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
@@ -41,9 +42,8 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
   std::vector<float> run(const MlxDevice& on, const KernelRegistry& registry, const Problem& p, const Operands& o,
                          std::string* ran = nullptr, OpFunction op = quantized_matmul_ggml,
                          Precision precision = Precision::Full) const {
-    Guarded<float> input(on, o.x, 4);
-    // Every other problem's weights are no better aligned than they must be.
-    Guarded<std::uint8_t> weight(on, o.w, p.n % 2 ? block_alignment(backend, type) : 16);
+    Guarded<float> input(on, o.x, p.x_at);
+    Guarded<std::uint8_t> weight(on, o.w, weight_at(p));
     Guarded<float> output(on, std::size_t{p.m} * p.n, 12);
     CommandEncoder encoder = on.command_encoder().value();
     const auto called = op(encoder, registry, on, input.view(), weight.view(), output.view(),
@@ -64,23 +64,31 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
     });
     return all;
   }
+  /// Every other problem's weights are no better aligned than they must be.
+  std::size_t weight_at(const Problem& p) const { return p.n % 2 ? block_alignment(backend, type) : 16; }
   bool supports(const detail::Kernel& kernel, const Problem& p) const {
-    const MatmulArgs args{nullptr, nullptr, nullptr, nullptr, p.k / block * ggml_layout(type)->block_bytes,
-                          p.m,     p.n,     p.k};
+    // Of addresses a kernel asks for the alignment.
+    MatmulArgs args{};
+    args.input = reinterpret_cast<const float*>(p.x_at);
+    args.weight = reinterpret_cast<const std::uint8_t*>(weight_at(p));
+    args.row_bytes = p.k / block * ggml_layout(type)->block_bytes;
+    args.m = p.m, args.n = p.n, args.k = p.k;
     return !kernel.supports || kernel.supports(&args);
   }
   std::vector<Problem> problems() const {
     const std::uint32_t k = block == 1 ? 1 : block;
-    std::vector<Problem> all = {{1, 1, k}, {1, 3, 2 * k}, {2, 17, 3 * k}, {7, 5, k}, {8, 9, 5 * k}, {9, 33, 2 * k}};
+    std::vector<Problem> all = {{1, 1, k}, {1, 3, 2 * k, {}, 4}, {2, 17, 3 * k},
+                                {7, 5, k}, {8, 9, 5 * k, {}, 4}, {9, 33, 2 * k, {}, 12}};
     for (const Data data : kAllData) all.push_back({3, 19, 512, data});
     if (test::kSlow && backend != Backend::Emulator) all.push_back({33, 100, 768, Data::Outliers});
     if (small(backend)) return all;
     for (const std::uint32_t m : {1u, 4u, 8u, 9u, 31u, 33u, 64u, 100u})
-      for (const std::uint32_t n : {64u, 100u}) all.push_back({m, n, 768, kAllData[m % 4]});
+      for (const std::uint32_t n : {64u, 100u})
+        all.push_back({m, n, 768, kAllData[m % 4], m % 2 && n == 64 ? 8u : 16u});
     all.push_back({1, 300, 4096});
     all.push_back({65, 129, 2304, Data::Outliers});
     all.push_back({66, 129, 2304, Data::OneSided});
-    all.push_back({512, 131, 768});
+    all.push_back({512, 131, 768, {}, 4});
     all.push_back({33, 64, 14336});  // sums of a whole row in one accumulator would lose too much
     // Tiles of every size of the tensor cores' kernels, the last ones partly filled.
     if (backend == Backend::Cuda) {
@@ -141,6 +149,16 @@ TEST_P(OpMatmul, TheChosenKernelKeepsThePrecisionAskedFor) {
   }
 }
 
+TEST_P(OpMatmul, XMayLieAtAnyFloat) {
+  if (kernels().empty() && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
+  for (const std::uint32_t m : {1u, 4u, 16u})
+    for (const std::size_t x_at : {4, 8, 12}) {
+      const Problem p{m, 24, 512, {}, x_at};
+      const Operands o = make(p);
+      EXPECT_LE(relative_error(run(device, {}, p, o), o.want), bound(Precision::Full)) << m << " rows at " << x_at;
+    }
+}
+
 TEST_P(OpMatmul, TheThresholdDecidesBetweenTheKernels) {
   const auto has = [&](Op op) { return detail::RegistryAccess::has(device, op, type); };
   if (!has(Op::MatVec) || !has(Op::MatMat)) GTEST_SKIP() << "one kind of kernel only";
@@ -173,7 +191,7 @@ TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
     const auto all = run(devices[0], registry, p, o);
     for (const MlxDevice& on : devices) EXPECT_TRUE(same_bits(run(on, registry, p, o), all)) << on.parallelism();
     for (const std::uint32_t m : {1u, 2u, 4u, 5u, 9u}) {
-      const Problem part{m, p.n, p.k};
+      const Problem part{m, p.n, p.k, p.data, p.x_at};
       if (m > p.m || !supports(*kernel, part)) continue;
       const std::size_t first = p.m - m;
       const Operands rows{{o.x.begin() + static_cast<std::ptrdiff_t>(first * p.k), o.x.end()}, o.w, {}};

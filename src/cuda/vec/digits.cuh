@@ -230,16 +230,11 @@ struct DigitPlace {
 struct LoadedUnit {
   float4 v[2];  // values 4 lane to 4 lane + 3 of each 128
 };
+/// x: at a multiple of 16 bytes.
 __device__ __forceinline__ LoadedUnit load_unit(const float* x, int lane) {
   LoadedUnit all;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const float* const p = x + 128 * i + 4 * lane;
-    if (reinterpret_cast<std::uintptr_t>(x) % 16 == 0)
-      all.v[i] = *reinterpret_cast<const float4*>(p);
-    else
-      all.v[i] = make_float4(p[0], p[1], p[2], p[3]);
-  }
+  for (int i = 0; i < 2; ++i) all.v[i] = *reinterpret_cast<const float4*>(x + 128 * i + 4 * lane);
   return all;
 }
 
@@ -323,17 +318,46 @@ __device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitP
   if (lane < kPlanes) to.factors[to.column + lane * to.next] = factor_of(exponent, int(exponent) - 148 + 8 * lane);
 }
 
-/// Splits `count` units, of which place(i) tells where they lie and go, a warp every `step`th from `first` on.
-template <class U, class Place>
+__device__ __forceinline__ float lane_sum(float x) {
+#pragma unroll
+  for (int apart = 16; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
+  return x;
+}
+__device__ __forceinline__ void scale_unit(LoadedUnit& all, float factor, const LoadedUnit& factors) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    all.v[i].x = all.v[i].x * factor * factors.v[i].x, all.v[i].y = all.v[i].y * factor * factors.v[i].y;
+    all.v[i].z = all.v[i].z * factor * factors.v[i].z, all.v[i].w = all.v[i].w * factor * factors.v[i].w;
+  }
+}
+__device__ __forceinline__ void store_unit(float* to, const LoadedUnit& all, int lane) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) *reinterpret_cast<float4*>(to + 128 * i + 4 * lane) = all.v[i];
+}
+
+struct NotNormed {
+  __device__ __forceinline__ void operator()(std::uint32_t, LoadedUnit&, const LoadedUnit&) const {}
+};
+
+/// Splits `count` units, of which place(i) tells where they lie and go, a warp every `step`th from `first` on. If there
+/// are `weights`, as many as values, normed(i, unit, weights) changes a unit first.
+template <class U, class Place, class Normed = NotNormed>
 __device__ __forceinline__ void split_all_digits(std::uint32_t first, std::uint32_t step, std::uint32_t count, int lane,
-                                                 const Place& place) {
+                                                 const Place& place, const float* weights = nullptr,
+                                                 const Normed& normed = {}) {
   // One unit's loads are under way while another is split. Not unrolled: code that is run once is slow to come.
   if (first >= count) return;
-  LoadedUnit next = load_unit(place(first).from, lane);
+  LoadedUnit next = load_unit(place(first).from, lane), next_weights = {};
+  if (weights) next_weights = load_unit(weights + first * U::kValues, lane);
 #pragma unroll 1
   for (std::uint32_t at = first; at < count; at += step) {
-    const LoadedUnit now = next;
-    if (at + step < count) next = load_unit(place(at + step).from, lane);
+    LoadedUnit now = next;
+    const LoadedUnit now_weights = next_weights;
+    if (at + step < count) {
+      next = load_unit(place(at + step).from, lane);
+      if (weights) next_weights = load_unit(weights + (at + step) * U::kValues, lane);
+    }
+    if (weights) normed(at, now, now_weights);
     split_digits<U>(now, place(at), lane);
   }
 }

@@ -11,16 +11,15 @@ using namespace detail;
 namespace {
 
 template <class Family>
-void add(std::vector<Kernel>& all, std::string_view kind, Op op, GgmlType format) {
+void add(std::vector<Kernel>& all, std::string_view kind, Op op, GgmlType format, KernelEntry alone = nullptr) {
   using Args = typename Family::Args;
-  all.push_back(
-      {.name = fmt::format("cuda.{}.{}.{}", kind, op_name(op), ggml_type_name(format)),
-       .backend = Backend::Cuda,
-       .op = op,
-       .format = format,
-       .entry = [](const void* args,
-                   void* launch) { Family::launch(*static_cast<Launch*>(launch), *static_cast<const Args*>(args)); },
-       .supports = [](const void* args) { return Family::supports(*static_cast<const Args*>(args)); }});
+  all.push_back({.name = fmt::format("cuda.{}.{}.{}", kind, op_name(op), ggml_type_name(format)),
+                 .backend = Backend::Cuda,
+                 .op = op,
+                 .format = format,
+                 .entry = entry_of<Family>,
+                 .supports = [](const void* args) { return Family::supports(*static_cast<const Args*>(args)); },
+                 .alone = alone});
 }
 
 template <class Format>
@@ -29,6 +28,8 @@ void add_format(std::vector<Kernel>& all, GgmlType format) {
     add<VecBox<Format>>(all, "box", Op::MatVec, format);
     add<VecStream<Format>>(all, "stream", Op::MatVec, format);
     add<VecRoutedStream<Format>>(all, "stream", Op::MatVecId, format);
+    add<VecStreamFused<Format>>(all, "stream", Op::FusedMatVec, format, entry_of<VecStream<Format>>);
+    add<VecRoutedStreamFused<Format>>(all, "stream", Op::FusedMatVecId, format, entry_of<VecRoutedStream<Format>>);
   }
   add<VecProduct<Format>>(all, "vec", Op::MatVec, format);
   add<VecRouted<Format>>(all, "vec", Op::MatVecId, format);

@@ -4,6 +4,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "args/fused.h"
 #include "args/matmul.h"
 #include "cuda/launch.h"
 #include "cuda/tensor/families.h"
@@ -31,20 +32,32 @@ struct VecProduct {
   static void launch(Launch& on, const Args& a);
 };
 
+/// Whether every row begins where the copy engine can begin.
+inline bool can_copy_rows(const void* weight, std::uint64_t row_bytes, std::uint64_t expert_stride) {
+  return (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | expert_stride) % 16 == 0;
+}
+/// Whether x is read 16 bytes at a time.
+inline bool can_load(const float* x) { return reinterpret_cast<std::uintptr_t>(x) % 16 == 0; }
+
 /// One to four rows of x with quantized weights, on Hopper; as many as shared memory holds.
 template <class Format>
 struct VecStream {
   using Args = MatmulArgs;
   static bool supports(const Args& a) {
-    return a.m <= 4 && a.k % 256 == 0 && std::uint64_t{a.m} * a.k <= 1 << 15 && every_device_is_hopper();
+    return a.m <= 4 && a.k % 256 == 0 && std::uint64_t{a.m} * a.k <= 1 << 15 && can_load(a.input) &&
+           every_device_is_hopper();
   }
   static void launch(Launch& on, const Args& a);
 };
 
-/// Whether every row begins where the copy engine can begin.
-inline bool can_copy_rows(const void* weight, std::uint64_t row_bytes, std::uint64_t expert_stride) {
-  return (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | expert_stride) % 16 == 0;
-}
+/// The same with what lies around the product.
+template <class Format>
+struct VecStreamFused {
+  using Args = FusedMatmulArgs;
+  /// Whether VecStream's kernel does the product alone, too.
+  static bool supports(const Args& a);
+  static void launch(Launch& on, const Args& a);
+};
 
 /// Three to eight rows of x with many rows of quantized weights, on Hopper. Few rows are better off where less has to
 /// happen before the first copy.
@@ -67,8 +80,16 @@ struct VecRoutedStream {
   static constexpr std::uint64_t kMostSlots = 256;
   static bool supports(const Args& a) {
     return a.k % 256 == 0 && std::uint64_t{a.n_tokens} * a.top_k <= kMostSlots &&
-           can_copy_rows(a.weight, a.row_bytes, a.expert_stride) && every_device_is_hopper();
+           can_copy_rows(a.weight, a.row_bytes, a.expert_stride) && can_load(a.input) && every_device_is_hopper();
   }
+  static void launch(Launch& on, const Args& a);
+};
+
+/// Two products and their activation.
+template <class Format>
+struct VecRoutedStreamFused {
+  using Args = FusedMatmulIdArgs;
+  static bool supports(const Args& a);
   static void launch(Launch& on, const Args& a);
 };
 
@@ -78,6 +99,12 @@ struct VecRouted {
   static bool supports(const Args& a) { return a.k % 256 == 0; }
   static void launch(Launch& on, const Args& a);
 };
+
+/// A family's KernelEntry.
+template <class Family>
+void entry_of(const void* args, void* launch) {
+  Family::launch(*static_cast<Launch*>(launch), *static_cast<const typename Family::Args*>(args));
+}
 
 /// Rows of the backend's table, better than those of the common kernels where they support the problem.
 std::vector<detail::Kernel> vec_kernels();

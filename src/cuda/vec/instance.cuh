@@ -9,8 +9,9 @@
 #include "cuda/vec/box.cuh"
 #include "cuda/vec/families.h"
 #include "cuda/vec/mat_vec.cuh"
-#include "cuda/vec/routed.cuh"
-#include "cuda/vec/stream.cuh"
+#include "cuda/vec/routed_instance.cuh"
+#include "cuda/vec/stream_instance.cuh"
+#include "cuda/vec/targets.h"
 #include "gpu/launch/matmul.h"
 
 namespace mlx_native::cuda {
@@ -48,12 +49,6 @@ inline std::uint32_t clusters_at_once(const Launch& on, const void* kernel, cons
   return it->second = static_cast<std::uint32_t>(count);
 }
 
-/// Whether a command before, of those that are launched together, writes the weights of a product.
-bool has_new_weights(const Launch& on, const auto& plan) {
-  return on.is_new && std::any_of(plan.target, plan.target + plan.targets,
-                                  [&](const VecPlan::Target& target) { return on.is_new(target.weight); });
-}
-
 /// False where this kernel has too little shared memory for the problem, or runs nowhere.
 template <class Format, int T, int kWarps, bool kRouted>
 bool launch_vec(Launch& on, VecPlan plan) {
@@ -85,37 +80,6 @@ bool launch_dense(Launch& on, const VecPlan& plan) {
   return launch_vec<Format, T, 8, false>(on, plan);
 }
 
-inline VecPlan vec_plan(const auto& a) {
-  VecPlan plan{};
-  plan.input = a.input, plan.row_bytes = a.row_bytes, plan.k = a.k, plan.units = a.k / 256;
-  return plan;
-}
-/// False: no more slabs can be counted.
-inline bool add_target(VecPlan& plan, const auto& a, std::uint64_t slots) {
-  const std::uint32_t slot_slabs = (a.n - 1) / 16 + 1;
-  const std::uint64_t slabs = plan.slabs + slots * slot_slabs;
-  if (slabs > UINT32_MAX / 2) return false;
-  plan.target[plan.targets++] = {a.weight, a.output, a.n, slot_slabs, plan.slabs};
-  plan.slabs = static_cast<std::uint32_t>(slabs);
-  return true;
-}
-/// Adds the products that follow, as many as have the same x as `a`.
-template <class Args>
-void add_followers(Launch& on, VecPlan& plan, const Args& a, std::uint64_t slots, const auto& fits) {
-  for (const void* const follower : on.followers) {
-    const Args& b = *static_cast<const Args*>(follower);
-    if (plan.targets == VecPlan::kMostTargets || b.input != a.input || b.k != a.k || b.row_bytes != a.row_bytes ||
-        !fits(b) || !add_target(plan, b, slots))
-      return;
-    ++on.taken;
-  }
-}
-/// Whether rows are copied as they must be: by 16 aligned bytes.
-template <class U>
-bool rows_align(const std::uint8_t* weight, std::uint64_t row_bytes, std::uint64_t stride) {
-  return !U::kAligned || (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | stride) % 16 == 0;
-}
-
 template <class Format>
 void VecProduct<Format>::launch(Launch& on, const Args& a) {
   const auto common = [&] {
@@ -140,43 +104,6 @@ void VecProduct<Format>::launch(Launch& on, const Args& a) {
     for (std::uint32_t i = 0; i < plan.targets; ++i) plan.target[i].output += std::uint64_t{plan.m} * plan.target[i].n;
     plan.m = std::min(a.m - done, 16u);
   }
-}
-
-/// False where there is too little shared memory.
-template <class Format, int kRows>
-bool launch_stream(Launch& on, StreamPlan plan) {
-  using U = DigitUnit<Format>;
-  constexpr std::uint32_t kColumns = kPlanes * kRows;
-  constexpr StreamShape kShape{.rows = kRows,
-                               .columns = kColumns,
-                               .row_bytes = U::kRowBytes,
-                               .x_bytes = U::kXBytes,
-                               .sum_bytes = U::kSumBytes * kColumns,
-                               .aligned = U::kAligned};
-  if (!spread(plan, kShape, on.machine.shared_bytes)) return false;
-  const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows>),
-           {std::min(on.machine.multiprocessors, items), 32 * kStreamTeams * (kStreamWarps + 1), plan.shared_bytes},
-           &plan, !has_new_weights(on, plan));
-  return true;
-}
-
-template <class Format>
-void VecStream<Format>::launch(Launch& on, const Args& a) {
-  if constexpr (!Format::kPlain) {
-    const auto aligned = [](const Args& b) { return rows_align<DigitUnit<Format>>(b.weight, b.row_bytes, 0); };
-    VecPlan all = vec_plan(a);
-    if (on.machine.hopper && aligned(a) && add_target(all, a, 1)) {
-      add_followers(on, all, a, 1, [&](const Args& b) { return b.m == a.m && aligned(b); });
-      StreamPlan plan{};
-      std::copy(all.target, all.target + all.targets, plan.target);
-      plan.targets = all.targets, plan.input = a.input, plan.row_bytes = a.row_bytes;
-      plan.m = a.m, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
-      if (a.m <= 2 ? launch_stream<Format, 2>(on, plan) : launch_stream<Format, 4>(on, plan)) return;
-    }
-  }
-  on.taken = 0;
-  VecProduct<Format>::launch(on, a);
 }
 
 /// False where there is too little shared memory.
@@ -212,55 +139,6 @@ void VecBox<Format>::launch(Launch& on, const Args& a) {
   }
   on.taken = 0;
   a.m <= 4 ? VecStream<Format>::launch(on, a) : VecProduct<Format>::launch(on, a);
-}
-
-/// False where there is too little shared memory.
-template <class Format>
-bool launch_routed(Launch& on, const MatmulIdArgs& a) {
-  using U = DigitUnit<Format>;
-  constexpr std::uint32_t kColumns = DigitColumns<1>::columns;
-  constexpr RoutedShape kShape{.columns = kColumns,
-                               .planes = kPlanes,
-                               .row_bytes = U::kRowBytes,
-                               .x_bytes = U::kXBytes,
-                               .sum_bytes = U::kSumBytes * kColumns,
-                               .aligned = U::kAligned};
-  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
-  VecPlan all = vec_plan(a);
-  if (!on.machine.hopper || !add_target(all, a, slots)) return false;
-  add_followers(on, all, a, slots, [&](const MatmulIdArgs& b) {
-    return b.ids == a.ids && b.n_tokens == a.n_tokens && b.top_k == a.top_k && b.n_experts == a.n_experts &&
-           b.n == a.n && b.expert_stride == a.expert_stride;
-  });
-  RoutedPlan plan{};
-  for (std::uint32_t i = 0; i < all.targets; ++i) plan.output[i] = all.target[i].output;
-  plan.targets = all.targets, plan.input = a.input, plan.ids = a.ids;
-  plan.tokens = a.n_tokens, plan.top_k = a.top_k, plan.n_experts = a.n_experts;
-  plan.n = a.n, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
-  plan.slot_rows = 16 * all.target[0].slot_slabs;
-  // Two groups on a multiprocessor, so that the next kernel's is there in time.
-  constexpr std::size_t kReserved = 1024;  // of a group's, lost
-  constexpr std::uint32_t kFewestStages = 4;
-  const std::uint32_t most = on.machine.multiprocessors;
-  if (!spread(plan, kShape, most, (on.machine.shared_bytes + kReserved) / 2 - kReserved, kFewestStages) &&
-      !spread(plan, kShape, most, on.machine.shared_bytes, kFewestStages))
-    return false;
-  for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
-    on.status = map_weights(plan.map[i], all.target[i].weight, a.row_bytes, a.n, a.n_experts, a.expert_stride, 16,
-                            plan.pitch, kMapUnit);
-  plan.wait = (on.is_new && on.is_new(a.ids)) || has_new_weights(on, all);
-  const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  on.start(reinterpret_cast<const void*>(&routed_kernel<Format>),
-           {std::min(most, items), 32 * (kRoutedWarps + 2), plan.shared_bytes}, &plan, true);
-  return true;
-}
-
-template <class Format>
-void VecRoutedStream<Format>::launch(Launch& on, const Args& a) {
-  if constexpr (!Format::kPlain)
-    if (launch_routed<Format>(on, a)) return;
-  on.taken = 0;
-  VecRouted<Format>::launch(on, a);
 }
 
 template <class Format>

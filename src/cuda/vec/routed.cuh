@@ -8,6 +8,7 @@
 #include "cuda/tensor/wgmma.cuh"
 #include "cuda/vec/digits.cuh"
 #include "cuda/vec/routed_plan.h"
+#include "gpu/kernels/math.h"
 
 namespace mlx_native::cuda {
 
@@ -67,8 +68,13 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   const std::uint32_t first = std::uint32_t(std::uint64_t(items) * blockIdx.x / gridDim.x) * step;
   const std::uint32_t end = min(std::uint32_t(std::uint64_t(items) * (blockIdx.x + 1) / gridDim.x) * step, p.slabs);
   const std::uint32_t step_units = 1u << p.step_units_log2;
+  const std::uint32_t passes = p.gated ? 2 : 1;  // over a step's slabs, each a round
 
-  allow_next();
+  if (!p.settles) allow_next();
+  const auto await = [&] {
+    await_previous();
+    if (p.settles) allow_next();
+  };
   if (warp == kRoutedWarps) {
     if (lane == 0) {
       for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init(kRoutedWarps);
@@ -78,54 +84,69 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     if (std::uint32_t(lane) < p.targets) prefetch_map(p.map[lane].tensor);
     __syncwarp();
     asm volatile("bar.arrive 1, %0;" ::"n"(kThreads + 64) : "memory");
-    if (p.wait) await_previous();
+    if (p.wait) await();
     RoutedSlab of(p, min(first + lane, p.slabs - 1));
     std::uint32_t place = 0, parity = 1, slot = ~0u, expert = 0;
     for (std::uint32_t begin = first; begin < end; begin += step) {
       const bool wanted = std::uint32_t(lane) < min(step, end - begin);
       const std::uint32_t all = __popc(__ballot_sync(0xffffffffu, wanted)) * 16 * p.pitch;
       if (wanted && of.slot != slot) {
-        slot = of.slot, expert = p.ids[slot];
+        slot = of.slot, expert = __ldcg(p.ids + slot);
         if (expert >= p.n_experts) expert = 0;
       }
-      for (std::uint32_t unit = 0; unit < p.units; unit += step_units) {
-        stages[place].empty.await(parity);
-        if (lane == 0) stages[place].full.arrive_and_expect(all);
-        __syncwarp();
-        if (wanted) {
-          std::uint8_t* const to = ring + place * p.stage_bytes + lane * 16 * p.pitch;
-          const std::uint32_t column = unit * U::kRowBytes / 16 * (16 / kMapUnit);
-          // Experts of one token are distinct, and their weights are read once.
-          if (p.tokens == 1)
-            box_copy_once(to, p.map[of.product].tensor, column, of.row, expert, stages[place].full);
-          else
-            box_copy(to, p.map[of.product].tensor, column, of.row, expert, stages[place].full);
+      for (std::uint32_t pass = 0; pass < passes; ++pass) {
+        const CUtensorMap& map = p.map[of.product + pass].tensor;
+        for (std::uint32_t unit = 0; unit < p.units; unit += step_units) {
+          stages[place].empty.await(parity);
+          if (lane == 0) stages[place].full.arrive_and_expect(all);
+          __syncwarp();
+          if (wanted) {
+            std::uint8_t* const to = ring + place * p.stage_bytes + lane * 16 * p.pitch;
+            const std::uint32_t column = unit * U::kRowBytes / 16 * (16 / kMapUnit);
+            // Experts of one token are distinct, and their weights are read once.
+            if (p.tokens == 1)
+              box_copy_once(to, map, column, of.row, expert, stages[place].full);
+            else
+              box_copy(to, map, column, of.row, expert, stages[place].full);
+          }
+          if (++place == p.stages) place = 0, parity ^= 1;
         }
-        if (++place == p.stages) place = 0, parity ^= 1;
       }
       of.advance(step);
     }
     return;
   }
   asm volatile("bar.sync 1, %0;" ::"n"(kThreads + 64) : "memory");
-  await_previous();
+  await();
   std::uint32_t slot = 0;
 
   if (warp == kRoutedWarps + 1) {
     std::uint32_t parity = 0;
     for (std::uint32_t begin = first; begin < end; begin += step) {
-      slots[slot].full.await(parity);
-      for (std::uint32_t own = lane / 16; own < min(step, end - begin); own += 2) {
-        const float* const from = partials + (slot * kRoutedWarps + own * step_units) * 16 + lane % 16;
-        float sum = from[0];
-        for (std::uint32_t w = 1; w < step_units; ++w) sum += from[16 * w];
-        const RoutedSlab of(p, begin + own);
-        const std::uint32_t row = of.row + lane % 16;
-        if (p.ids[of.slot] >= p.n_experts) sum = __uint_as_float(0x7fc00000u);
-        if (row < p.n) p.output[of.product][std::uint64_t(of.slot) * p.n + row] = sum;
+      float gate[kRoutedWarps / 2];
+      for (std::uint32_t pass = 0; pass < passes; ++pass) {
+        slots[slot].full.await(parity);
+#pragma unroll
+        for (std::uint32_t i = 0; i < kRoutedWarps / 2; ++i) {
+          const std::uint32_t own = 2 * i + lane / 16;
+          if (own >= min(step, end - begin)) break;
+          const float* const from = partials + (slot * kRoutedWarps + own * step_units) * 16 + lane % 16;
+          float sum = from[0];
+          for (std::uint32_t w = 1; w < step_units; ++w) sum += from[16 * w];
+          const RoutedSlab of(p, begin + own);
+          const std::uint32_t row = of.row + lane % 16;
+          const std::uint64_t at = std::uint64_t(of.slot) * p.n + row;
+          if (p.ids[of.slot] >= p.n_experts) sum = __uint_as_float(0x7fc00000u);
+          if (row >= p.n) continue;
+          p.output[of.product + pass][at] = sum;
+          if (pass == 0)
+            gate[i] = sum;
+          else
+            p.gated[at] = gpu::silu(gate[i]) * sum;
+        }
+        slots[slot].empty.arrive();
+        if (++slot == kRoutedSlots) slot = 0, parity ^= 1;
       }
-      slots[slot].empty.arrive();
-      if (++slot == kRoutedSlots) slot = 0, parity ^= 1;
     }
     return;
   }
@@ -157,7 +178,8 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   const std::uint8_t* const own_row = ring + (16 * own_slab + g) * p.pitch + own_unit * U::kRowBytes;
   std::uint32_t place = 0, parity = 0, slot_parity = 1;
   of.advance(own_slab);
-  for (std::uint32_t begin = first; begin < end; begin += step, of.advance(step)) {
+  // A pass after the other.
+  for (std::uint32_t begin = first, pass = 0; begin < end;) {
     const bool works = begin + own_slab < end;
     Sums<1> sums = {};
     for (std::uint32_t unit = 0; unit < p.units; unit += step_units) {
@@ -188,6 +210,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     }
     slots[slot].full.arrive();
     if (++slot == kRoutedSlots) slot = 0, slot_parity ^= 1;
+    if (++pass == passes) pass = 0, begin += step, of.advance(step);
   }
 #endif
 }

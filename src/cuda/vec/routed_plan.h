@@ -11,9 +11,12 @@ struct RoutedPlan {
   WeightMap map[VecPlan::kMostTargets];
   float* output[VecPlan::kMostTargets];
   std::uint32_t targets;  // of one shape
+  // As FusedMatmulIdArgs has it (args/fused.h). If there, there are two targets, and a slab is both products' rows.
+  float* gated;
   const float* input;
   const std::uint32_t* ids;
-  bool wait;  // for the kernel before, before ids and weights are read
+  bool wait;     // for the kernel before, before ids and weights are read
+  bool settles;  // the next kernel starts when all before this one is done
   std::uint32_t tokens, top_k, n_experts, n, k, units;
   std::uint32_t slot_rows;                         // n, rounded up to slabs
   std::uint32_t step_units_log2, step_slabs_log2;  // together kRoutedWarps

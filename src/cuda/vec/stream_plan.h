@@ -17,6 +17,14 @@ struct StreamPlan {
   VecPlan::Target target[VecPlan::kMostTargets];
   std::uint32_t targets;
   const float* input;
+  // As FusedMatmulArgs (args/fused.h) has them. With `gated`, the second product is target[1], `targets` is 1, and a
+  // slab is both products' rows.
+  const float* norm;
+  float* normed;
+  float* gated;
+  const float* residual;
+  float* sum;
+  float eps;
   std::uint64_t row_bytes;
   std::uint32_t m, k, units;
   std::uint32_t step_units, step_slabs_log2;  // the first a power of two; their product is kStreamWarps
@@ -29,14 +37,21 @@ struct StreamPlan {
   std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
 };
 
-/// Teams of warps of a group take rounds by turns.
+/// Teams of warps of a group take rounds by turns. For each of them a warp loads.
 constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kMostStages = 14;
+constexpr int kStreamThreads = 32 * kStreamTeams * (kStreamWarps + 1);
 
 /// What a plan depends on besides the problem.
 struct StreamShape {
   std::uint32_t rows, columns;                  // of x, of products
   std::uint32_t row_bytes, x_bytes, sum_bytes;  // of a unit: of a row of W, of a column of x, of all sums
   bool aligned;
+};
+
+/// Two plans of products of the same x by formats of their own, done by one launch.
+struct StreamPair {
+  StreamPlan plan[2];
+  std::uint32_t groups;  // of the first
 };
 
 /// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough.
