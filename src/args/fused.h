@@ -2,6 +2,7 @@
 #pragma once
 
 #include "args/matmul.h"
+#include "args/moe.h"
 #include "core/dialect.h"
 
 namespace mlx_native {
@@ -33,6 +34,13 @@ struct AddNormArgs {
   K_GLOBAL float* output;
   uint32_t rows, dim;
   float eps;
+};
+
+/// The weighted sum of experts' results, and sum = residual + that.
+struct MoeReduceAddArgs {
+  MoeWeightedReduceArgs reduce;
+  const K_GLOBAL float* residual;
+  K_GLOBAL float* sum;  // may be residual; null: no such sum
 };
 
 /// A product with what lies around it. What is null is not there.

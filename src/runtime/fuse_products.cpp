@@ -105,14 +105,6 @@ std::optional<Residual> take_residual(Reader& commands, const MatmulArgs& a, Tra
   return residual;
 }
 
-/// Whether a norm of `sum` follows that no product makes for itself: then the sum is better off with the norm.
-bool norm_stays(Reader commands, Backend backend, const float* sum) {
-  const auto norm = commands.take<RmsNormArgs>(Op::RmsNorm);
-  if (!norm || norm->input != sum) return false;
-  const auto product = take_product<MatmulArgs>(commands, backend, Op::MatVec, Op::FusedMatVec);
-  return !product || !InputNorm{*norm}.of(product->args);
-}
-
 Fused one(std::optional<Command> command, std::size_t replaced) {
   if (!command) return {};
   Fused fused{.replaced = replaced, .by = {}};
@@ -186,6 +178,13 @@ Fused fuse_routed(Backend backend, std::span<const Command> commands) {
 
 }  // namespace
 
+bool norm_stays(Reader commands, Backend backend, const float* sum) {
+  const auto norm = commands.take<RmsNormArgs>(Op::RmsNorm);
+  if (!norm || norm->input != sum) return false;
+  const auto product = take_product<MatmulArgs>(commands, backend, Op::MatVec, Op::FusedMatVec);
+  return !product || !InputNorm{*norm}.of(product->args);
+}
+
 Fused fuse_products(Backend backend, std::span<const Command> commands) {
   if (auto fused = fuse_routed(backend, commands); fused.replaced) return fused;
   const auto take = [&](Reader& from) { return take_product<MatmulArgs>(from, backend, Op::MatVec, Op::FusedMatVec); };
@@ -205,6 +204,7 @@ Fused fuse_products(Backend backend, std::span<const Command> commands) {
       return one(command_of(product->fused, args, commands.first(gated.taken())), gated.taken());
     }
   }
+  // A norm that stays is better off with the sum that it is of.
   if (const auto residual = take_residual(added, product->args, traffic);
       residual && !norm_stays(added, backend, residual->sum)) {
     args.residual = residual->from, args.sum = residual->sum;

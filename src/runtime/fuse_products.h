@@ -11,4 +11,7 @@ namespace mlx_native::detail {
 ///   norm product...             a command a product; each makes the norm for itself, the first one stores it
 Fused fuse_products(Backend backend, std::span<const Command> commands);
 
+/// Whether `commands` go on with a norm of `sum` that no product makes for itself.
+bool norm_stays(Reader commands, Backend backend, const float* sum);
+
 }  // namespace mlx_native::detail

@@ -3,6 +3,7 @@
 #include "args/attention.h"
 #include "args/elementwise.h"
 #include "args/fused.h"
+#include "args/moe.h"
 #include "args/norm.h"
 #include "core/error.h"
 #include "runtime/fuse_products.h"
@@ -96,6 +97,21 @@ std::optional<AddNormArgs> add_norm(Reader& commands) {
                      .eps = norm->eps};
 }
 
+std::optional<MoeReduceAddArgs> moe_reduce_add(Reader& commands) {
+  const auto reduce = commands.take<MoeWeightedReduceArgs>(Op::MoeWeightedReduce);
+  const auto add = commands.take<BinaryArgs>(Op::Add);
+  if (!reduce || !add) return {};
+  const std::uint64_t rows = reduce->n_tokens, dim = reduce->dim, slots = rows * reduce->top_k;
+  if (add->rows != rows || add->cols != dim || add->b_rows != rows) return {};
+  if ((add->a == reduce->output) == (add->b == reduce->output)) return {};
+  const float* const residual = add->a == reduce->output ? add->b : add->a;
+  const Bytes written[] = {floats(reduce->output, rows, dim), floats(add->output, rows, dim)};
+  std::vector<Bytes> read = {floats(reduce->experts, slots, dim), floats(reduce->weights, slots)};
+  if (residual != add->output) read.push_back(floats(residual, rows, dim));
+  if (!apart(written, read)) return {};
+  return MoeReduceAddArgs{.reduce = *reduce, .residual = residual, .sum = add->output};
+}
+
 template <class Args>
 Fused one_for_all(Backend backend, Op op, const std::optional<Args>& args, std::span<const Command> replaced) {
   if (!args) return {};
@@ -107,11 +123,14 @@ Fused one_for_all(Backend backend, Op op, const std::optional<Args>& args, std::
 }
 
 Fused fuse_first(Backend backend, std::span<const Command> commands) {
-  Reader heads(backend, commands), sums(backend, commands);
+  Reader heads(backend, commands), experts(backend, commands), sums(backend, commands);
   const auto to_cache = heads_to_cache(heads);
   if (auto fused = one_for_all(backend, Op::HeadsToCache, to_cache, commands.first(heads.taken())); fused.replaced)
     return fused;
   if (auto fused = fuse_products(backend, commands); fused.replaced) return fused;
+  const auto reduced = moe_reduce_add(experts);
+  if (reduced && !norm_stays(experts, backend, reduced->sum))
+    return one_for_all(backend, Op::MoeReduceAdd, reduced, commands.first(experts.taken()));
   const auto normed = add_norm(sums);
   return one_for_all(backend, Op::AddNorm, normed, commands.first(sums.taken()));
 }

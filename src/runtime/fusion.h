@@ -13,6 +13,7 @@ namespace mlx_native::detail {
 ///
 /// - norms and RoPE of queries and keys in place, and the writes of keys and values to the cache: Op::HeadsToCache
 /// - a residual sum and the norm of it: Op::AddNorm
+/// - the weighted sum of experts and its residual sum, where no such norm follows: Op::MoeReduceAdd
 /// - products with the norm of their input, their activation or the residual sum behind them (runtime/fuse_products.h)
 Result<std::vector<Command>> fuse(Device& device, std::vector<Command> commands);
 

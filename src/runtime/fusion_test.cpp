@@ -185,6 +185,40 @@ TEST_P(Fusion, AddNorm) {
   }
 }
 
+TEST_P(Fusion, MoeReduceAndResidual) {
+  enum class Then { Nothing, Norm, NormOfProduct };
+  const auto record = [&](bool apart, std::uint32_t tokens, std::uint32_t top_k, const Shape& s, Then then) {
+    Step step{*this, device.command_encoder().value(), apart, {}};
+    MlxBuffer experts = step.values(tokens * top_k * s.k), weights = step.values(tokens * top_k),
+              branch = step.values(tokens * s.k), hidden = step.values(tokens * s.k),
+              normed = step.values(tokens * s.k), y = step.values(tokens * s.n);
+    const MlxBuffer norm = step.values(s.k), w = step.weight(s.type, s.n, s.k);
+    step.run(moe_weighted_reduce(step.encoder, registry, device, experts, weights, branch,
+                                 {.n_tokens = tokens, .top_k = top_k, .dim = s.k}));
+    step.run(elementwise_add(step.encoder, registry, device, hidden, branch, hidden, {.rows = tokens, .cols = s.k}));
+    if (then != Then::Nothing) step.norm(hidden, norm, normed, s);
+    if (then == Then::NormOfProduct) step.product(normed, w, y, s, s.type);
+    commit(step.encoder, true);
+    std::vector<std::vector<std::byte>> results;
+    for (const MlxBuffer& buffer : step.buffers) results.push_back(bytes(buffer));
+    return results;
+  };
+  for (const auto& [tokens, top_k, dim] : {std::tuple{1u, 8u, 2048u}, {3, 2, 256}, {40, 3, 1280}}) {
+    const Shape s{tokens, 48, dim};
+    for (const Then then : {Then::Nothing, Then::Norm, Then::NormOfProduct}) {
+      const std::uint64_t seed = random.bits();
+      random = test::Random(seed);
+      device.reset_profile();
+      const auto together = record(false, tokens, top_k, s, then);
+      const bool fused = ran("moe_reduce_add");
+      EXPECT_EQ(fused, then == Then::Nothing || (then == Then::NormOfProduct && streams(s)));
+      EXPECT_EQ(ran("add_norm"), then != Then::Nothing && !fused);
+      random = test::Random(seed);
+      EXPECT_TRUE(record(true, tokens, top_k, s, then) == together) << tokens << " tokens, " << dim;
+    }
+  }
+}
+
 constexpr Shape kShapes[] = {{1, 80, 4096},
                              {1, 233, 2048},
                              {1, 100, 1280, GgmlType::Q5_K},

@@ -25,6 +25,7 @@ enum class Op {
   Checksum,           // ChecksumArgs
   HeadsToCache,       // HeadsToCacheArgs; this and those up to User made by fusion alone
   AddNorm,            // AddNormArgs
+  MoeReduceAdd,       // MoeReduceAddArgs
   FusedMatVec,        // FusedMatmulArgs
   FusedMatVecId,      // FusedMatmulIdArgs
   User,

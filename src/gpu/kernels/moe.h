@@ -1,7 +1,7 @@
 // Routing to experts, and the sum of their results.
 #pragma once
 
-#include "args/moe.h"
+#include "args/fused.h"
 #include "gpu/kernels/math.h"
 
 namespace mlx_native::gpu {
@@ -64,17 +64,21 @@ K_FN void moe_softmax_topk(Thread t, K_CONST const MoeSoftmaxTopkArgs& a, K_SHAR
 
 /// A tile of a token's values per group.
 template <class Thread>
-K_FN void moe_weighted_reduce(Thread t, K_CONST const MoeWeightedReduceArgs& a, K_SHARED float*) {
+K_FN void moe_weighted_reduce(Thread t, K_CONST const MoeReduceAddArgs& p, K_SHARED float*) {
+  K_CONST const MoeWeightedReduceArgs& a = p.reduce;
   const uint32_t row_tiles = (a.dim - 1) / t.threads_in_group() + 1;
   const uint64_t units = uint64_t(a.n_tokens) * row_tiles;
   for (uint64_t unit = t.group(); unit < units; unit += t.groups()) {
     const uint64_t token = unit / row_tiles;
     const uint32_t i = uint32_t(unit - token * row_tiles) * t.threads_in_group() + t.thread_in_group();
     if (i >= a.dim) continue;
+    const uint64_t at = token * a.dim + i;
+    const float residual = p.sum ? p.residual[at] : 0.0f;
     const K_GLOBAL float* const column = a.experts + token * a.top_k * a.dim + i;
     float sum = 0.0f;
     for (uint64_t s = 0; s < a.top_k; ++s) sum = multiply_add(a.weights[token * a.top_k + s], column[s * a.dim], sum);
-    a.output[token * a.dim + i] = sum;
+    a.output[at] = sum;
+    if (p.sum) p.sum[at] = residual + sum;
   }
 }
 

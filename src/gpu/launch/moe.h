@@ -15,7 +15,7 @@ struct MoeSoftmaxTopkKernel {
 };
 
 struct MoeWeightedReduceKernel {
-  using Args = MoeWeightedReduceArgs;
+  using Args = MoeReduceAddArgs;
   K_STATIC int kThreads = 256, kScratchBytes = 0;
   template <class Thread>
   static K_FN void run(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
@@ -35,8 +35,20 @@ struct MoeWeightedReduce {
   using Args = MoeWeightedReduceArgs;
   template <class Launcher>
   static void launch(Launcher& on, const Args& a) {
-    on.template run<MoeWeightedReduceKernel>(group_count(a.n_tokens * tiles(a.dim, MoeWeightedReduceKernel::kThreads)),
-                                             a);
+    launch(on, MoeReduceAddArgs{.reduce = a, .residual = nullptr, .sum = nullptr});
+  }
+  template <class Launcher>
+  static void launch(Launcher& on, const MoeReduceAddArgs& a) {
+    const std::uint64_t row_tiles = tiles(a.reduce.dim, MoeWeightedReduceKernel::kThreads);
+    on.template run<MoeWeightedReduceKernel>(group_count(a.reduce.n_tokens * row_tiles), a);
+  }
+};
+
+struct MoeReduceAdd {
+  using Args = MoeReduceAddArgs;
+  template <class Launcher>
+  static void launch(Launcher& on, const Args& a) {
+    MoeWeightedReduce::launch(on, a);
   }
 };
 

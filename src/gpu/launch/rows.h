@@ -45,6 +45,7 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
   add.template operator()<MoeWeightedReduce>(detail::Op::MoeWeightedReduce, std::nullopt);
   add.template operator()<HeadsToCache>(detail::Op::HeadsToCache, std::nullopt);
   add.template operator()<AddNorm>(detail::Op::AddNorm, std::nullopt);
+  add.template operator()<MoeReduceAdd>(detail::Op::MoeReduceAdd, std::nullopt);
   add.template operator()<Argmax>(detail::Op::Argmax, std::nullopt);
   add.template operator()<Sample>(detail::Op::Sample, std::nullopt);
   add.template operator()<Checksum>(detail::Op::Checksum, std::nullopt);
