@@ -138,7 +138,7 @@ CLI::Option* add_precision(CLI::App& app, Precision& value) {
   return app
       .add_option_function<std::string>("--precision", take,
                                         "error that products may have: full 3e-5, half 1e-3, int8 1.5e-2; auto: full "
-                                        "for single tokens, half (on the CPU 4e-5) for prompts")
+                                        "for single tokens, half (on the CPU 3e-5) for prompts")
       ->type_name("NAME")
       ->default_str(std::string(precision_name(value)));
 }

@@ -5,8 +5,8 @@ namespace [[gnu::visibility("default")]] mlx_native {
 /// Bound on E, the relative L2 error of a product against a float64 product of the exactly decoded weights and the f32
 /// activations.
 enum class Precision {
-  Auto,  ///< Full where it costs no time worth having: of one row, and on GPUs of few; else Half, whose E on the CPU is
-         ///< 4e-5
+  Auto,  ///< Full where it costs no time worth having: for one row, and on GPUs for few; else Half, which on the CPU is
+         ///< 16 bits of x: E 3e-5, or 1e-4 where one value in 64 is a hundred times the others
   Full,  ///< E <= 3e-5: as good as f32
   Half,  ///< E <= 1e-3: operands may be rounded to f16, accumulation in f32
   Int8,  ///< E <= 1.5e-2 where weights have no outliers: activations rounded to 8 bits a block of 32, or to bf16 beside

@@ -53,7 +53,7 @@ struct AmxPanel {
         to->scale = bytes.scale_unit;
         MLXN_UNROLL
         for (int g = 0; g < kGroups; ++g) {
-          scales[g] = twice(signed_byte(bytes.scales[g / 4], g % 4));
+          scales[g] = in_both_halves(signed_byte(bytes.scales[g / 4], g % 4));
           if constexpr (Format::kHasOffset)
             to->offset[g] = to_float(signed_byte(bytes.offsets[g / 4], g % 4)) * bytes.offset_unit;
         }
@@ -89,12 +89,8 @@ struct AmxPanel {
   static void end() { Tile::end(); }
 
  private:
-  using Halves = uint16_t __attribute__((vector_size(sizeof(UIntVec))));
   using Bytes = uint8_t __attribute__((vector_size(sizeof(UIntVec))));
 
-  static K_FN IntVec signed_byte(UIntVec word, int i) { return reinterpret_cast<IntVec>(word << (24 - 8 * i)) >> 24; }
-  /// In both halves of a lane.
-  static K_FN UIntVec twice(IntVec v) { return reinterpret_cast<UIntVec>((v & 0xffff) | v << 16); }
   static K_FN UIntVec less_bias(UIntVec codes) {
     return reinterpret_cast<UIntVec>(reinterpret_cast<Bytes>(codes) - uint8_t(Format::kBias));
   }

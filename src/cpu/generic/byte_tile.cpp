@@ -57,12 +57,16 @@ K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const
               const UIntVec two =
                   Tile::kChain == kSignedCodes ? signed_pairs(w.codes[j][v], four) : pairs_of(w.codes[j][v], four);
               pairs[m][v] = j == start ? two : add_pairs(pairs[m][v], two);
+              complete(pairs[m][v]);
             }
           }
         }
         MLXN_UNROLL
         for (int m = 0; m < M; ++m)
-          for (int v = 0; v < kVectors; ++v) sum[m][v] += widen_pairs(pairs[m][v]);
+          for (int v = 0; v < kVectors; ++v) {
+            sum[m][v] += widen_pairs(pairs[m][v]);
+            complete(sum[m][v]);
+          }
       }
 #endif
     }

@@ -51,6 +51,13 @@ struct ColumnReader {
   }
 };
 
+/// Byte i of each lane.
+K_FN IntVec signed_byte(UIntVec word, int i) { return reinterpret_cast<IntVec>(word << (24 - 8 * i)) >> 24; }
+
+/// 16-bit integers, two in each lane.
+using Halves = uint16_t __attribute__((vector_size(sizeof(UIntVec))));
+K_FN UIntVec in_both_halves(IntVec v) { return reinterpret_cast<UIntVec>((v & 0xffff) | v << 16); }
+
 /// Scales and offsets of the groups of a block, each of kLanes rows.
 template <class Format>
 struct ColumnFactors {
@@ -65,8 +72,9 @@ struct ColumnFactors {
       const auto bytes = Format::group_bytes(reader, block);
       MLXN_UNROLL
       for (int g = 0; g < kGroups; ++g) {
-        scale[g] = signed_byte(bytes.scales[g / 4], g % 4) * bytes.scale_unit;
-        if constexpr (Format::kHasOffset) offset[g] = signed_byte(bytes.offsets[g / 4], g % 4) * bytes.offset_unit;
+        scale[g] = to_float(signed_byte(bytes.scales[g / 4], g % 4)) * bytes.scale_unit;
+        if constexpr (Format::kHasOffset)
+          offset[g] = to_float(signed_byte(bytes.offsets[g / 4], g % 4)) * bytes.offset_unit;
       }
     } else {
       for (int lane = 0; lane < kLanes; ++lane) {
@@ -78,11 +86,6 @@ struct ColumnFactors {
         }
       }
     }
-  }
-
- private:
-  static K_FN Vec signed_byte(UIntVec word, int i) {
-    return to_float(reinterpret_cast<IntVec>(word << (24 - 8 * i)) >> 24);
   }
 };
 

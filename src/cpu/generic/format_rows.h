@@ -75,6 +75,13 @@ void add_word_rows(const RowSink& sink, const char* variant) {
 }
 #endif
 
+#if MLXN_HAS_WORDS
+/// Two planes of bytes are decoded sooner than words and multiplied later; with 8 lanes they are never faster.
+inline constexpr bool kHasPlanesOf16Bits = kLanes > 8;
+#else
+inline constexpr bool kHasPlanesOf16Bits = true;
+#endif
+
 /// The rows of mat_mat.h for one way to multiply. Few rows of x are still mat-vec by name.
 template <class Format, class Way>
 void add_mat_mat_rows(const RowSink& sink, const char* variant) {
@@ -95,10 +102,11 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
     add_format_row<Format>(sink, op, entry<MatmulIdArgs, mat_mat_id<Format, Way>>,
                            scratch<MatmulIdArgs, routed_scratch<Way>>, variant, supports, Way::kAccuracy);
   };
+  constexpr bool kForMany = requires { Way::kForMany; };  // another way has few rows in mat-mat too
   add(Op::MatVec, enough);
-  add(Op::MatMat, nullptr);
+  add(Op::MatMat, kForMany ? enough : nullptr);
   add_id(Op::MatVecId, enough_of_each);
-  add_id(Op::MatMatId, nullptr);
+  add_id(Op::MatMatId, kForMany ? enough_of_each : nullptr);
 #endif
 }
 
@@ -110,7 +118,7 @@ void add_tile_rows(const RowSink& sink) {
   if constexpr (kSuitsTiles<Format>) {
     using Narrow = std::conditional_t<AmxPanel<Format, 1>::kFolds, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
     add_mat_mat_rows<Format, Narrow>(sink, "_8bit");
-    add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
+    add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
     add_mat_mat_rows<Format, AmxPanel<Format, 3>>(sink, "_24bit");
   }
 }
@@ -148,11 +156,14 @@ void add_format_rows(const RowSink& sink) {
 #if MLXN_HAS_BYTES
     add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
 #endif
+#if MLXN_HAS_WORDS
+    add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
+#endif
 #if MLXN_WORD_DOT
     if constexpr (HasWordLanes<Format>) add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
 #endif
 #if MLXN_WIDE_DOT
-    add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
+    if constexpr (kHasPlanesOf16Bits) add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
 #endif
   } else {

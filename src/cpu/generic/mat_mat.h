@@ -16,6 +16,9 @@
 #if MLXN_HAS_BYTES
 #include "cpu/generic/byte_panel.h"
 #endif
+#if MLXN_HAS_WORDS
+#include "cpu/generic/word_panel.h"
+#endif
 #if MLXN_HAS_TILES
 #include "cpu/generic/amx_panel.h"
 #endif
@@ -50,7 +53,9 @@ struct MatMatJob {
       for (uint64_t column = columns.begin; column < columns.end; column += kBlockColumns) {
         const uint64_t end = column + kBlockColumns < columns.end ? column + kBlockColumns : columns.end;
         multiply_block(row, row_end, {column, end});
-        for (uint64_t i = row; i < row_end; ++i) write_row(i, i - row, row_end - row, {column, end});
+        const uint64_t written = writes_tiles(row_end - row) ? column + (end - column) / kColumns * kColumns : column;
+        for (uint64_t i = row; written < end && i < row_end; ++i)
+          write_row(i, i - row, row_end - row, {column, end}, written);
       }
     }
     if constexpr (kTakesAllRows) Way::end();
@@ -144,11 +149,16 @@ struct MatMatJob {
   /// Of a block of y: kColumns of all rows one after the other.
   K_FN float* sums() const { return reinterpret_cast<float*>(local + kSums); }
 
+  /// Whether whole tiles of the last part go straight to y, whose lines come while the next tile is multiplied: of many
+  /// rows such stores hold the loads up.
+  static constexpr bool writes_tiles(uint64_t block_rows) { return !kTakesAllRows && block_rows <= 64; }
+
   /// Tiles during which the next part is asked for: with more of them the last rows of it come too late.
   static constexpr int kAskingTiles = Format::kPlain ? 4 : 2;
 
   /// Rows are cut into tiles as even as can be: few rows leave too few sums to fill the pipelines.
   void multiply(uint64_t row, uint64_t end, const Part& part, const Ahead& ahead, float* to) const {
+    const uint64_t block_rows = end - row;
     const uint64_t all = (end - row + Way::kTileRows - 1) / Way::kTileRows;
     for (uint64_t tile = 0; tile < all; ++tile) {
       const uint64_t tiles = all - tile;
@@ -158,15 +168,20 @@ struct MatMatJob {
       for (int i = 0; i < m; ++i) x_rows[i] = Way::part(x.row(rows, row + i, k), part.start);
       Way::multiply(m, local, part.length, x_rows, y,
                     ahead.part(int(tile), all < kAskingTiles ? int(all) : kAskingTiles));
-      for (int i = 0; i < m; ++i)
-        for (int v = 0; v < kVectors; ++v, to += kLanes) store(to, part.start ? load(to) + y[i][v] : y[i][v]);
+      const bool last = writes_tiles(block_rows) && part.start + part.length == k && part.columns == kColumns;
+      for (int i = 0; i < m; ++i) {
+        float* const at = last ? rows.y(row + i) + part.column : to;
+        for (int v = 0; v < kVectors; ++v, to += kLanes)
+          store(at + v * kLanes, part.start ? load(to) + y[i][v] : y[i][v]);
+      }
       row += m;
     }
   }
 
-  void write_row(uint64_t row, uint64_t of_block, uint64_t block_rows, Range columns) const {
+  /// Columns of the block from `first` on.
+  void write_row(uint64_t row, uint64_t of_block, uint64_t block_rows, Range columns, uint64_t first) const {
     float* const y = rows.y(row);
-    for (uint64_t column = columns.begin; column < columns.end; column += kColumns) {
+    for (uint64_t column = first; column < columns.end; column += kColumns) {
       const float* const from = sums() + (column - columns.begin) * block_rows + of_block * kColumns;
       const uint64_t left = columns.end - column;
       __builtin_memcpy(y + column, from, (left < kColumns ? left : kColumns) * sizeof(float));

@@ -154,6 +154,27 @@ K_FN UIntVec load_halfwords_of_runs(const uint8_t* p, uint64_t stride, int half)
 K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) { return _mm256_cvtph_ps(load_halfwords(p, stride)); }
 /// A sum that is complete here: else compilers add in an order of their own, for which there are too few registers.
 K_FN void complete(UIntVec& sum) { asm("" : "+x"(sum)); }
+/// What word_tile.h needs is here, but for add_products() where there is an instruction for it.
+#define MLXN_HAS_WORDS 1
+
+/// Lane by lane: the sum of the products of both 16-bit integers, modulo 2^32.
+K_FN UIntVec sum_of_products(UIntVec a, UIntVec b) {
+  return reinterpret_cast<UIntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(b)));
+}
+/// The four bytes of each lane as 16-bit integers, two in each of out[0] and out[1].
+K_FN void widen_bytes(UIntVec bytes, UIntVec (&out)[2]) {
+  const __m256i first =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));
+  const __m256i last =
+      _mm256_broadcastsi128_si256(_mm_setr_epi8(2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1));
+  out[0] = reinterpret_cast<UIntVec>(_mm256_shuffle_epi8(reinterpret_cast<__m256i>(bytes), first));
+  out[1] = reinterpret_cast<UIntVec>(_mm256_shuffle_epi8(reinterpret_cast<__m256i>(bytes), last));
+}
+/// Integers in [-32768, 32767] as 16-bit ones.
+K_FN void store_words(int16_t* to, IntVec v) {
+  const __m256i twice = _mm256_packs_epi32(reinterpret_cast<__m256i>(v), reinterpret_cast<__m256i>(v));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(_mm256_permute4x64_epi64(twice, 0x08)));
+}
 /// Sums of each two lanes: two of `a`, two of `b`, and again; as 32 bits or as pairs of 16. (vphaddd and vphaddw take
 /// more than twice the time.)
 K_FN UIntVec even_lanes(UIntVec a, UIntVec b) {

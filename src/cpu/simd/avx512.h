@@ -205,4 +205,25 @@ K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpre
 K_FN Vec pick(Oct table, IntVec index) { return pick(_mm512_castps256_ps512(table), index); }
 K_FN Vec pick(Quad table, IntVec index) { return pick(_mm512_castps128_ps512(table), index); }
 
+/// What word_tile.h needs is here.
+#define MLXN_HAS_WORDS 1
+
+/// Lane by lane: sum + the products of both 16-bit integers, modulo 2^32.
+K_FN void add_products(UIntVec& sum, UIntVec a, UIntVec b) {
+  sum = reinterpret_cast<UIntVec>(
+      _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(b)));
+}
+/// The four bytes of each lane as 16-bit integers, two in each of out[0] and out[1].
+K_FN void widen_bytes(UIntVec bytes, UIntVec (&out)[2]) {
+  const __m512i first = _mm512_broadcast_i32x4(_mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1));
+  const __m512i last =
+      _mm512_broadcast_i32x4(_mm_setr_epi8(2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15, -1));
+  out[0] = reinterpret_cast<UIntVec>(_mm512_shuffle_epi8(reinterpret_cast<__m512i>(bytes), first));
+  out[1] = reinterpret_cast<UIntVec>(_mm512_shuffle_epi8(reinterpret_cast<__m512i>(bytes), last));
+}
+/// Integers in [-32768, 32767] as 16-bit ones.
+K_FN void store_words(int16_t* to, IntVec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(v)));
+}
+
 }  // namespace mlx_native::cpu::MLXN_ISA

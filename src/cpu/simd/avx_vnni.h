@@ -13,4 +13,10 @@ K_FN UIntVec dot4(UIntVec sum, UIntVec codes, UIntVec x) {
       reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(codes), reinterpret_cast<__m256i>(x)));
 }
 
+/// Lane by lane: sum + the products of both 16-bit integers, modulo 2^32.
+K_FN void add_products(UIntVec& sum, UIntVec a, UIntVec b) {
+  sum = reinterpret_cast<UIntVec>(_mm256_dpwssd_avx_epi32(reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(a),
+                                                          reinterpret_cast<__m256i>(b)));
+}
+
 }  // namespace mlx_native::cpu::MLXN_ISA
