@@ -7,10 +7,11 @@
 namespace mlx_native::cuda {
 
 namespace {
-/// Device memory, not yet owned.
+/// Device memory, not yet owned. Bulk copies read whole pieces of 16 bytes, so the last one belongs to it.
 Result<std::byte*> allocate_bytes(CudaDevice& device, std::size_t bytes) {
   void* memory = nullptr;
-  if (const auto allocated = check(cudaMalloc(&memory, bytes), "cudaMalloc"); !allocated)
+  const std::size_t in_pieces = std::max(bytes, (bytes + 15) / 16 * 16);
+  if (const auto allocated = check(cudaMalloc(&memory, in_pieces), "cudaMalloc"); !allocated)
     return error(ErrorKind::BufferAllocationError, "out of memory on {}: {} bytes asked for, {} are free ({})",
                  device.name(), bytes, device.free_memory(), allocated.error().message);
   return static_cast<std::byte*>(memory);

@@ -76,7 +76,7 @@ __device__ __forceinline__ void stream_rows(const StreamPlan& p, const StreamWor
           const std::uint8_t* from = of.target().weight + row * p.row_bytes + unit * U::kRowBytes;
           std::uint32_t bytes = width;
           if constexpr (!U::kAligned) {
-            // Whole pieces of 16 bytes: memory is handed out by them.
+            // Whole pieces of 16 bytes, which allocations consist of.
             const std::uint32_t before = std::uint32_t(reinterpret_cast<std::uintptr_t>(from)) % 16;
             from -= before;
             bytes = (before + width + 15) / 16 * 16;
