@@ -7,14 +7,21 @@
 namespace mlx_native::cuda {
 
 namespace {
-/// Device memory, not yet owned. Bulk copies read whole pieces of 16 bytes, so the last one belongs to it.
+/// Device memory, not yet owned. Bulk copies read whole pieces of 16 bytes: what the last one has beyond `bytes` is
+/// zero.
 Result<std::byte*> allocate_bytes(CudaDevice& device, std::size_t bytes) {
   void* memory = nullptr;
-  const std::size_t in_pieces = std::max(bytes, (bytes + 15) / 16 * 16);
-  if (const auto allocated = check(cudaMalloc(&memory, in_pieces), "cudaMalloc"); !allocated)
+  const std::size_t beyond = bytes % 16 ? 16 - bytes % 16 : 0;
+  if (const auto allocated = check(cudaMalloc(&memory, std::max(bytes, bytes + beyond)), "cudaMalloc"); !allocated)
     return error(ErrorKind::BufferAllocationError, "out of memory on {}: {} bytes asked for, {} are free ({})",
                  device.name(), bytes, device.free_memory(), allocated.error().message);
-  return static_cast<std::byte*>(memory);
+  auto* const begin = static_cast<std::byte*>(memory);
+  if (auto zeroed = check(cudaMemsetAsync(begin + bytes, 0, beyond, device.transfer_stream()), "zeroing a buffer");
+      !zeroed) {
+    (void)cudaFree(memory);
+    return tl::unexpected(std::move(zeroed).error());
+  }
+  return begin;
 }
 }  // namespace
 
