@@ -21,11 +21,13 @@ struct Entries {
 }  // namespace
 
 std::vector<detail::Kernel> kernels() {
-  std::vector<detail::Kernel> all = vec_kernels();
+  std::vector<detail::Kernel> all = few_tokens_kernels();
+  std::ranges::move(vec_kernels(), std::back_inserter(all));
   std::ranges::move(attention_kernels(), std::back_inserter(all));
   std::ranges::move(gpu::rows<Entries>(Backend::Cuda, "cuda.simt"), std::back_inserter(all));
+  std::ranges::move(vec_mat_mat_kernels(false), std::back_inserter(all));
   std::ranges::move(tensor_kernels(false), std::back_inserter(all));
-  std::ranges::move(vec_mat_mat_kernels(), std::back_inserter(all));
+  std::ranges::move(vec_mat_mat_kernels(true), std::back_inserter(all));
   std::ranges::move(tensor_kernels(true), std::back_inserter(all));
   return all;
 }

@@ -17,14 +17,14 @@ void check_precision(Call& call, Precision precision) {
 }
 
 /// What Auto stands for. On the CPU: whatever keeps Half's bound and is fastest, which for one row is Full. On GPUs:
-/// Half for many rows, but Full where f16 operands would save less than a few microseconds.
-Precision resolved(Precision precision, Backend backend, bool mat_mat, std::uint64_t rows, std::uint64_t n,
+/// Half for many rows, but Full where f16 operands would save less than a microsecond or two.
+Precision resolved(Precision precision, Backend backend, bool many, std::uint64_t rows, std::uint64_t n,
                    std::uint64_t k) {
-  constexpr double kWorthSaving = 5e8;
+  constexpr double kWorthSaving = 1.5e8;
   if (precision != Precision::Auto) return precision;
   if (backend == Backend::Cpu) return Precision::Half;
   const double products = static_cast<double>(rows) * static_cast<double>(n) * static_cast<double>(k);
-  return mat_mat && products >= kWorthSaving ? Precision::Half : Precision::Full;
+  return many && products >= kWorthSaving ? Precision::Half : Precision::Full;
 }
 
 Result<void> product(Call call, bool mat_mat, const MlxBuffer& input, const MlxBuffer& weight, MlxBuffer& output,
@@ -61,7 +61,8 @@ Result<void> routed_product(Call call, bool mat_mat, const MlxBuffer& input, con
   const auto* const e = call.read_ids("ids", ids, {n_tokens, top_k}, n_experts, "n_experts");
   auto* const y = call.write<float>("output", output, {n_tokens, top_k, n});
   const MatmulIdArgs args{w, x, e, y, nullptr, row_bytes, expert_stride, n_tokens, top_k, n, k, n_experts};
-  const Precision wanted = resolved(precision, call.backend(), mat_mat, std::uint64_t{n_tokens} * top_k, n, k);
+  const std::uint64_t slots = std::uint64_t{n_tokens} * top_k;
+  const Precision wanted = resolved(precision, call.backend(), mat_mat || slots > n_experts, slots, n, k);
   return mat_mat ? call.encode({Op::MatMatId, Op::MatVecId}, type, wanted, args)
                  : call.encode({Op::MatVecId, Op::MatMatId}, type, wanted, args);
 }

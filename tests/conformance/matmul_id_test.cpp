@@ -170,6 +170,7 @@ TEST_P(OpMatmulId, ShapesStridesAndData) {
   expect_products({1, 8, 64, 50, 2048});
   expect_products({32, 8, 16, 34, 2048, 16, Data::Outliers});
   expect_products({9, 7, 11, 130, 4096});
+  expect_products({32, 8, 16, 400, 1024, 16, Data::Outliers});  // enough of them for the tensor cores
 }
 
 TEST_P(OpMatmulId, OneExpertMayTakeEveryRow) {

@@ -97,6 +97,20 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
       all.push_back({500, 8400, 256});
       all.push_back({6, 8200, 512, Data::Outliers});
     }
+    // Clusters of one to eight groups, with parts of a row that are equal or not; whole slabs, and a last one that is
+    // not.
+    if (std::ranges::any_of(kernels(), [](const auto& kernel) { return kernel->name.starts_with("cuda.box"); })) {
+      all.push_back({4, 14340, 512, Data::Outliers});
+      all.push_back({3, 7200, 512});
+      all.push_back({7, 130, 2816, Data::OneSided});
+      all.push_back({8, 38, 14336, Data::Outliers});
+      all.push_back({8, 300, 256});
+      all.push_back({3, 70, 14336, Data::OneSided});
+      all.push_back({2, 102, 14336, Data::Outliers});
+      all.push_back({16, 50, 14336, Data::OneSided});
+      all.push_back({11, 1030, 1280, Data::Outliers});
+      all.push_back({9, 8200, 256});
+    }
     if (block == 1)
       for (const std::uint32_t odd : {2u, 7u, 31u, 100u, 257u}) all.push_back({odd, 5, odd});
     return all;
@@ -177,7 +191,11 @@ TEST_P(OpMatmul, TheThresholdDecidesBetweenTheKernels) {
 TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
   // The second is for kernels of very few rows, which may want weights that lie at a multiple of 16.
   std::vector<Problem> whole = {{13, 45, 1024, Data::Outliers}, {4, 46, 1024, Data::Outliers}};
-  if (backend == Backend::Cuda) whole.push_back({8, 8200, 2048});  // for those that want many weights
+  if (backend == Backend::Cuda) {
+    whole.push_back({8, 1030, 2048});  // for those that want more rows
+    whole.push_back({16, 46, 4096});
+    whole.push_back({2, 46, 14336});  // and for those that want long ones
+  }
   const auto devices = devices_of(backend);
   for (const auto& kernel : kernels()) {
     const auto supported =

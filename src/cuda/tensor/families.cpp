@@ -34,6 +34,14 @@ void add_rows(std::vector<detail::Kernel>& all, GgmlType format) {
   all.push_back(row<MmaMatMat<Format, kFull>, MatmulIdArgs>(name("mma"), Op::MatMatId, format, accuracy));
 }
 
+/// Family's kernel where another says that it is wanted.
+template <class Family, class Wanted>
+detail::Kernel few_tokens_row(std::string_view prefix, GgmlType format, Precision accuracy) {
+  detail::Kernel kernel = row<Family, MatmulIdArgs>(prefix, detail::Op::MatVecId, format, accuracy);
+  kernel.supports = [](const void* args) { return Wanted::supports(*static_cast<const MatmulIdArgs*>(args)); };
+  return kernel;
+}
+
 }  // namespace
 
 bool every_device_is_hopper() {
@@ -56,6 +64,22 @@ std::vector<detail::Kernel> tensor_kernels(bool full) {
   std::vector<detail::Kernel> all;
 #define MLXN_FORMAT(Name, ggml_name) \
   full ? add_rows<Name, true>(all, GgmlType::Name) : add_rows<Name, false>(all, GgmlType::Name);
+  MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
+  return all;
+}
+
+std::vector<detail::Kernel> few_tokens_kernels() {
+  std::vector<detail::Kernel> all;
+  const auto add = [&]<class Format>(Format, GgmlType format) {
+    if constexpr (!Format::kPlain) {
+      all.push_back(
+          few_tokens_row<WgmmaMatMat<Format, false>, WgmmaFewTokens<Format, false>>("wgmma", format, Precision::Half));
+      all.push_back(few_tokens_row<WgmmaMatMat<Format, true>, WgmmaFewTokens<Format, true>>("wgmma_full", format,
+                                                                                            Precision::Full));
+    }
+  };
+#define MLXN_FORMAT(Name, ggml_name) add(Name{}, GgmlType::Name);
   MLXN_FORMATS(MLXN_FORMAT)
 #undef MLXN_FORMAT
   return all;

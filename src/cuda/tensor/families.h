@@ -6,6 +6,7 @@
 
 #include "cuda/tensor/packed_x.h"
 #include "cuda/tensor/prepare.h"
+#include "cuda/tensor/weight_map.h"
 #include "formats/list.h"
 #include "runtime/kernel.h"
 
@@ -100,11 +101,30 @@ struct WgmmaSplitMatMat {
   static void launch(Launch& on, const MatmulArgs& args);
 };
 
+/// WgmmaMatMat in the place of mat-vec kernels, which read an expert's weights for each of its slots: for so many slots
+/// an expert that it takes less time.
+template <class Format, bool kFull>
+struct WgmmaFewTokens : WgmmaMatMat<Format, kFull> {
+  static bool supports(const MatmulIdArgs& a) {
+    constexpr std::uint64_t kSixteenths = !kFull                 ? (Format::kValues == 32 ? 14 : 20)
+                                          : Format::kBits == 8   ? 20
+                                          : Format::kGroup == 32 ? 30
+                                                                 : 0;  // 0: never
+    constexpr double kWorthRouting = 1e8;
+    const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k;
+    return kSixteenths != 0 && 16 * slots > kSixteenths * a.n_experts &&
+           static_cast<double>(slots) * a.n * a.k >= kWorthRouting && WgmmaMatMat<Format, kFull>::supports(a) &&
+           can_map(a.weight, a.row_bytes, a.n, a.expert_stride);
+  }
+};
+
 /// A KernelEntry.
 template <class Family, class Args>
 void run_tensor_family(const void* args, void* launch);
 
 /// All rows of a precision, the most wanted first.
 std::vector<detail::Kernel> tensor_kernels(bool full);
+/// Rows of mat_vec_id, which stand before those of mat-vec kernels.
+std::vector<detail::Kernel> few_tokens_kernels();
 
 }  // namespace mlx_native::cuda

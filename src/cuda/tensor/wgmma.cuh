@@ -50,6 +50,10 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
                "l"(from), "r"(bytes), "r"(shared_address(&barrier))
                : "memory");
 }
+/// Lets the copy engine know a map before its first copy.
+__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
 /// The box of `map` from column x, row y and matrix z on, to a multiple of 128 bytes.
 __device__ __forceinline__ void box_copy(void* to, const CUtensorMap& map, uint32_t x, uint32_t y, uint32_t z,
                                          SharedBarrier& barrier) {

@@ -1,19 +1,22 @@
-// Products of three to eight rows with quantized weights, on Hopper.
+// Products of few rows with quantized weights, on Hopper.
 //
-// One warp of a group streams W through a ring in shared memory, a box of 16 rows a copy; 16 multiply a unit of a stage
-// each; another adds up and writes their sums, so that none of them waits for the others.
+// One warp of a group streams its part of W's columns through a ring in shared memory, a box of 16 rows a copy; 16
+// multiply a unit of a stage each; others add up their sums, so that none of them waits for the others. The sums of a
+// cluster's groups meet in one of them, for every round in another.
 #pragma once
 
 #include "cuda/order.cuh"
 #include "cuda/tensor/wgmma.cuh"
-#include "cuda/vec/activations.cuh"
-#include "cuda/vec/box_plan.h"
+#include "cuda/vec/box_x.cuh"
+#include "cuda/vec/cluster.cuh"
+#include "cuda/vec/pace.cuh"
 
 namespace mlx_native::cuda {
 
+constexpr std::uint32_t kMostSlots = 2 * kBoxTeams;
 struct BoxBarriers {
   Handover stages[kBoxStages];
-  Handover slots[kBoxSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
+  Handover slots[kMostSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
 };
 static_assert(sizeof(BoxBarriers) <= RingRoom::kRingAt);
 
@@ -30,37 +33,69 @@ struct BoxSlab {
   __device__ __forceinline__ const VecPlan::Target& target() const { return p.target[product]; }
 };
 
-/// Rounds of a group: each a step of slabs.
+/// Rounds of a cluster, each a step of slabs, and the group's part of them.
 struct BoxWork {
   const BoxPlan& p;
-  std::uint32_t first, step, rounds;
+  std::uint32_t rank, first, step, rounds;
   __device__ __forceinline__ explicit BoxWork(const BoxPlan& plan) : p(plan) {
-    first = blockIdx.x << p.step_slabs_log2;
-    step = gridDim.x << p.step_slabs_log2;
+    const std::uint32_t cluster = blockIdx.x >> p.parts_log2, clusters = gridDim.x >> p.parts_log2;
+    rank = blockIdx.x & (1u << p.parts_log2) - 1;
+    first = cluster << p.step.slabs_log2;
+    step = clusters << p.step.slabs_log2;
     rounds = first < p.slabs ? (p.slabs - first - 1) / step + 1 : 0;
+  }
+  /// Slabs of a round.
+  __device__ __forceinline__ std::uint32_t slabs(std::uint32_t round) const {
+    return min(1u << p.step.slabs_log2, p.slabs - first - round * step);
   }
 };
 
+/// Who gathers a round's sums, and where.
+struct Turn {
+  std::uint32_t owner, slot, place, lap;  // place: of all groups' slots; lap: how often it was used before
+  __device__ __forceinline__ Turn(const BoxPlan& p, std::uint32_t round) {
+    owner = round & (1u << p.parts_log2) - 1;
+    slot = round >> p.parts_log2 & (1u << p.gather_log2) - 1;
+    place = round & (1u << p.gather_log2 + p.parts_log2) - 1;
+    lap = round >> p.gather_log2 + p.parts_log2;
+  }
+};
+
+/// A warp's share: an instruction each, by one lane.
+template <std::uint32_t kSlots>
+__device__ __forceinline__ void init_barriers(BoxBarriers& barriers, Gather& gather, const BoxPlan& p,
+                                              std::uint32_t warp) {
+  constexpr std::uint32_t kAdders = 32, kMultipliers = 32 * kBoxTeamWarps;
+  for (std::uint32_t i = warp; i < p.stages; i += kBoxWarps)
+    barriers.stages[i].full.init(1), barriers.stages[i].empty.init(kBoxTeamWarps);
+  if (std::uint32_t i = kBoxWarps - 1 - warp; i < kSlots)
+    barriers.slots[i].full.init(kMultipliers), barriers.slots[i].empty.init(kAdders);
+  if (p.parts_log2 == 0) return;
+  for (std::uint32_t i = warp; i < 1u << p.gather_log2 + p.parts_log2; i += kBoxWarps) gather.free[i].init(1);
+  if (std::uint32_t i = kBoxWarps - 1 - warp; i < kMostGatherSlots) gather.full[i].init(1);
+}
+
 /// Fills the ring: a slab a lane. A team's stages are every kBoxTeams-th.
 template <class U>
-__device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* ring, Handover* stages,
-                                             std::uint32_t lane) {
+__device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint32_t first_unit, std::uint32_t units,
+                                             std::uint8_t* ring, Handover* stages, std::uint32_t lane) {
   const BoxPlan& p = work.p;
   std::uint32_t place = 0, parity = 1;
+  Pace pace{p.ahead, p.stages};
   for (std::uint32_t round = 0; round < work.rounds; round += kBoxTeams) {
-    for (std::uint32_t unit = 0; unit < p.units; unit += 1u << p.step_units_log2) {
+    for (std::uint32_t unit = 0; unit < units; unit += p.step.units) {
+      const std::uint32_t column = (first_unit + unit) * U::kRowBytes / 16 * (16 / kMapUnit);
       for (std::uint32_t team = 0; team < kBoxTeams; ++team) {
         if (round + team < work.rounds) {
-          const std::uint32_t slab = work.first + (round + team) * work.step + lane;
-          const bool wanted = lane >> p.step_slabs_log2 == 0 && slab < p.slabs;
+          const std::uint32_t slabs = work.slabs(round + team);
+          if (round + kBoxTeams <= work.rounds) pace.keep(stages);  // then stages follow each other
           stages[place].empty.await(parity);
-          const std::uint32_t all = __popc(__ballot_sync(0xffffffffu, wanted)) * 16 * p.pitch;
-          if (lane == 0) stages[place].full.arrive_and_expect(all);
+          if (lane == 0) stages[place].full.arrive_and_expect(slabs * 16 * p.pitch);
           __syncwarp();
-          if (wanted) {
-            const BoxSlab of(p, slab);
-            box_copy_once(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor,
-                          unit * U::kRowBytes / 16 * (16 / kMapUnit), of.row, 0, stages[place].full);
+          if (lane < slabs) {
+            const BoxSlab of(p, work.first + (round + team) * work.step + lane);
+            box_copy_once(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor, column, of.row,
+                          0, stages[place].full);
           }
         }
         if (++place == p.stages) place = 0, parity ^= 1;
@@ -69,106 +104,150 @@ __device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint8_t* 
   }
 }
 
-/// Adds up and writes the sums of every round.
-template <int T>
-__device__ __forceinline__ void finish_rounds(const BoxWork& work, const float* partials, Handover* slots,
-                                              std::uint32_t lane) {
-  constexpr std::uint32_t kRows = 4 * T, kTile = 16 * kRows;
-  const BoxPlan& p = work.p;
-  const std::uint32_t row = lane % 16, step_units = 1u << p.step_units_log2;
-  std::uint32_t slot = 0, parity = 0;
-  for (std::uint32_t round = 0; round < work.rounds; ++round) {
-    slots[slot].full.await(parity);
-    for (std::uint32_t i = lane / 16; i < T << p.step_slabs_log2; i += 2) {
-      const std::uint32_t four = i % T, own = i / T, slab = work.first + round * work.step + own;
-      if (slab >= p.slabs) break;
-      const float* const from = partials + (slot * kBoxTeamWarps + own * step_units) * kTile + row * kRows + 4 * four;
-      float4 sum = *reinterpret_cast<const float4*>(from);
-      for (std::uint32_t w = 1; w < step_units; ++w) {
-        const float4 v = *reinterpret_cast<const float4*>(from + w * kTile);
-        sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
-      }
-      const BoxSlab of(p, slab);
-      const VecPlan::Target& target = of.target();
-      if (of.row + row >= target.n) continue;
-      float* const to = target.output + of.row + row;
-      const float v[4] = {sum.x, sum.y, sum.z, sum.w};
+/// Sums of `count` tiles, at most eight and one at least, `apart` floats apart: four rows of x for a row of W.
+__device__ __forceinline__ float4 add_tiles(const float* from, std::uint32_t count, std::uint32_t apart) {
+  float4 sum = *reinterpret_cast<const float4*>(from);
 #pragma unroll
-      for (std::uint32_t j = 0; j < 4; ++j)
-        if (4 * four + j < p.m) to[std::uint64_t(4 * four + j) * target.n] = v[j];
+  for (std::uint32_t i = 1; i < 8; ++i) {
+    if (i >= count) continue;
+    const float4 v = *reinterpret_cast<const float4*>(from + i * apart);
+    sum.x += v.x, sum.y += v.y, sum.z += v.z, sum.w += v.w;
+  }
+  return sum;
+}
+static_assert(kBoxTeamWarps == 8 && kMostParts == 8);
+
+__device__ __forceinline__ void write(const BoxPlan& p, std::uint32_t slab, std::uint32_t row, std::uint32_t x_row,
+                                      const float4& sum) {
+  const BoxSlab of(p, slab);
+  const VecPlan::Target& target = of.target();
+  if (of.row + row >= target.n) return;
+  float* const to = target.output + of.row + row;
+  const float v[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+  for (std::uint32_t j = 0; j < 4; ++j)
+    if (x_row + j < p.m) to[std::uint64_t(x_row + j) * target.n] = v[j];
+}
+
+/// Adds up the sums of a team's rounds, and writes them or sends them to the group that gathers the round's.
+template <int kStored>
+__device__ __forceinline__ void finish_rounds(const BoxWork& work, std::uint32_t team, const float* partials,
+                                              Handover* slots, std::uint32_t n_slots, Gather& gather, float* gathered,
+                                              std::uint32_t lane) {
+  constexpr std::uint32_t kTile = 16 * kStored, kFours = kStored / 4;
+  const BoxPlan& p = work.p;
+  const std::uint32_t row = lane % 16, tiles_log2 = p.step.slabs_log2;
+  std::uint32_t slot = team, parity = 0;
+  for (std::uint32_t round = team; round < work.rounds; round += kBoxTeams) {
+    const Turn turn(p, round);
+    if (p.parts_log2 > 0 && turn.lap > 0) gather.free[turn.place].await(turn.lap - 1 & 1);
+    float* const place = gathered + ((turn.slot << p.parts_log2 | work.rank) << tiles_log2) * kTile;
+    slots[slot].full.await(parity);
+    const std::uint32_t slabs = work.slabs(round);
+    for (std::uint32_t i = lane / 16; i < kFours * slabs; i += 2) {
+      const std::uint32_t own = i / kFours, at = row * kStored + 4 * (i % kFours);
+      const float4 sum =
+          add_tiles(partials + (slot * kBoxTeamWarps + (own << p.step.units_log2)) * kTile + at, p.step.units, kTile);
+      if (p.parts_log2 == 0)
+        write(p, work.first + round * work.step + own, row, 4 * (i % kFours), sum);
+      else
+        send(place + own * kTile + at, sum, gather.full[turn.slot], turn.owner);
     }
     slots[slot].empty.arrive();
-    if (++slot == kBoxSlots) slot = 0, parity ^= 1;
+    slot += kBoxTeams;
+    if (slot >= n_slots) slot = team, parity ^= 1;
+  }
+  if (p.parts_log2 == 0) return;
+  // Until no other group will arrive here.
+  const std::uint32_t places = 1u << p.gather_log2 + p.parts_log2;  // a multiple of the teams
+  for (std::uint32_t round = (work.rounds - min(work.rounds, places) + 1 - team) / 2 * 2 + team; round < work.rounds;
+       round += kBoxTeams) {
+    const Turn turn(p, round);
+    gather.free[turn.place].await(turn.lap & 1);
   }
 }
 
-/// 4 T rows of x, at least p.m. Teams take rounds by turns.
-template <class Format, int T>
-__global__ void __launch_bounds__(32 * (kBoxTeams * kBoxTeamWarps + 2), 1)
-    box_kernel(const __grid_constant__ BoxPlan p) {
+/// Adds up and writes what all groups sent of the rounds that are this one's to gather.
+template <int kStored>
+__device__ __forceinline__ void gather_rounds(const BoxWork& work, Gather& gather, const float* gathered,
+                                              std::uint32_t lane) {
+  constexpr std::uint32_t kTile = 16 * kStored, kFours = kStored / 4;
+  const BoxPlan& p = work.p;
+  const std::uint32_t row = lane % 16, tiles_log2 = p.step.slabs_log2, parts = 1u << p.parts_log2;
+  for (std::uint32_t round = work.rank; round < work.rounds; round += parts) {
+    const Turn turn(p, round);
+    const std::uint32_t slabs = work.slabs(round);
+    if (lane == 0)
+      gather.full[turn.slot].arrive_and_expect((slabs << p.parts_log2) * kTile * std::uint32_t(sizeof(float)));
+    gather.full[turn.slot].await(turn.lap & 1);
+    for (std::uint32_t i = lane / 16; i < kFours * slabs; i += 2) {
+      const float* const from =
+          gathered + ((turn.slot << p.parts_log2 + tiles_log2) + i / kFours) * kTile + row * kStored + 4 * (i % kFours);
+      write(p, work.first + round * work.step + i / kFours, row, 4 * (i % kFours),
+            add_tiles(from, parts, kTile << tiles_log2));
+    }
+    __syncwarp();
+    if (lane < parts) gather.free[turn.place].arrive_at(lane);
+  }
+}
+
+/// X: HalfBox or DigitBox, of at least p.m rows. Teams take rounds by turns.
+template <class X>
+__global__ void __launch_bounds__(32 * kBoxWarps, 1) box_kernel(const __grid_constant__ BoxPlan p) {
 #if __CUDA_ARCH__ >= 900
-  using U = Unit<Format>;
-  constexpr bool kAligned = U::kRowBytes % 16 == 0;
-  constexpr int kRows = 4 * T, kTile = 16 * kRows, kWarps = kBoxTeams * kBoxTeamWarps, kThreads = 32 * kWarps;
+  using U = typename X::U;
+  constexpr int kTile = 16 * X::kStored, kWarps = kBoxTeams * kBoxTeamWarps, kThreads = 32 * kWarps;
+  constexpr std::uint32_t kSlots = X::kShape.slots;
   extern __shared__ __align__(128) std::uint8_t shared[];
   BoxBarriers& barriers = *reinterpret_cast<BoxBarriers*>(shared);
+  Gather& gather = *reinterpret_cast<Gather*>(shared + p.gathered_at);
   Handover *const stages = barriers.stages, *const slots = barriers.slots;
   std::uint8_t* const ring = shared + RingRoom::kRingAt;
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
   const std::uint32_t warp = threadIdx.x / 32;
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
   const BoxWork work(p);
+  const BoxX x(p, shared, work.rank);
 
   allow_next();
-  if (warp == kWarps) {
-    if (lane == 0) {
-      for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init(kBoxTeamWarps);
-      for (std::uint32_t i = 0; i < kBoxSlots; ++i) slots[i].full.init(32 * kBoxTeamWarps), slots[i].empty.init(32);
-      fence_barrier_init();
-    }
-    __syncwarp();
-    asm volatile("bar.arrive 1, %0;" ::"n"(kThreads + 64) : "memory");
-    return stream_boxes<U>(work, ring, stages, std::uint32_t(lane));
+  if (lane == 0) {
+    if (warp == kWarps) prefetch_map(p.map[0].tensor);
+    init_barriers<kSlots>(barriers, gather, p, warp);
+    fence_barrier_init();
   }
-  asm volatile("bar.sync 1, %0;" ::"n"(kThreads + 64) : "memory");
+  __syncthreads();
+  if (p.parts_log2 > 0) arrive_cluster_relaxed();
+  if (warp == kWarps) return stream_boxes<U>(work, x.first, x.units, ring, stages, std::uint32_t(lane));
   await_previous();
-  if (warp == kWarps + 1) return finish_rounds<T>(work, partials, slots, std::uint32_t(lane));
+  float* const gathered = reinterpret_cast<float*>(shared + p.gathered_at + kGatherBarrierBytes);
+  if (warp > kWarps) {
+    if (p.parts_log2 > 0) await_cluster();
+    if (warp < kWarps + 1 + kBoxTeams)
+      finish_rounds<X::kStored>(work, warp - kWarps - 1, partials, slots, kSlots, gather, gathered,
+                                std::uint32_t(lane));
+    else if (p.parts_log2 > 0)
+      gather_rounds<X::kStored>(work, gather, gathered, std::uint32_t(lane));
+    return;
+  }
+  X::split(x, warp, kWarps, lane);
+  asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
 
-  float* const factors = reinterpret_cast<float*>(shared + p.factors_at);
-  std::uint8_t* const x = shared + p.x_at;
-  split_units<U, 1>(warp, kWarps, p.m * p.units, lane, [&](std::uint32_t i) -> UnitPlace {
-    const std::uint32_t row = i / p.units, unit = i - row * p.units;
-    std::uint8_t* const hi = x + row * p.x_stride + unit * U::kXBytes;
-    return {p.input + std::uint64_t(row) * p.k + unit * 256, hi, hi + p.m * p.x_stride, factors + unit * kRows + row};
-  });
-  asm volatile("bar.sync 2, %0;" ::"n"(kThreads) : "memory");
-
-  // The lane's columns: rows g % 4 of each four, hi or lo. Columns beyond m repeat the last row and are not stored.
-  const std::uint8_t* column[T];
-#pragma unroll
-  for (int i = 0; i < T; ++i) column[i] = x + (min(std::uint32_t(4 * i + g % 4), p.m - 1) + g / 4 * p.m) * p.x_stride;
-
-  const std::uint32_t units_log2 = p.step_units_log2, step_units = 1u << units_log2;
+  typename X::Column column;
+  X::find(x, g, column);
   const std::uint32_t team = warp / kBoxTeamWarps, of_team = warp % kBoxTeamWarps;
-  const std::uint32_t own_unit = of_team & step_units - 1, own_slab = of_team >> units_log2;
+  const std::uint32_t own_unit = of_team & (1u << p.step.units_log2) - 1, own_slab = of_team >> p.step.units_log2;
   const std::uint8_t* const own_row = ring + (16 * own_slab + g) * p.pitch + own_unit * U::kRowBytes;
   std::uint32_t place = team, parity = 0, slot = team, slot_parity = 1;
   for (std::uint32_t round = team; round < work.rounds; round += kBoxTeams) {
-    const bool works = work.first + round * work.step + own_slab < p.slabs;
-    Sums<T> sums = {};
-    for (std::uint32_t unit = 0; unit < p.units; unit += step_units) {
+    const bool works = own_slab < work.slabs(round) && own_unit < p.step.units;
+    Sums<X::T> sums = {};
+    for (std::uint32_t unit = 0; unit < x.units; unit += p.step.units) {
       stages[place].full.await(parity);
-      if (const std::uint32_t own = unit + own_unit; own < p.units && works) {
-        Columns<T> columns;
-#pragma unroll
-        for (int c = 0; c < T; ++c) {
-          columns.at[c] = column[c] + own * U::kXBytes;
-          columns.factor[c] = *reinterpret_cast<const float2*>(factors + own * kRows + 4 * c + 2 * (t % 2));
-        }
+      if (const std::uint32_t own = unit + own_unit; own < x.units && works) {
         // Copies begin at multiples of 16 bytes.
-        const std::uint32_t before = kAligned ? 0 : unit * U::kRowBytes % 16;
+        const std::uint32_t before = X::kShape.aligned ? 0 : (x.first + unit) * U::kRowBytes % 16;
         const std::uint8_t* const row = own_row + place * p.stage_bytes + before;
-        U::template add<T>({{row, row + 8 * p.pitch}}, columns, t, sums);
+        X::add({{row, row + 8 * p.pitch}}, x, column, own, g, t, sums);
       }
       __syncwarp();
       if (lane == 0) stages[place].empty.arrive();
@@ -176,20 +255,10 @@ __global__ void __launch_bounds__(32 * (kBoxTeams * kBoxTeamWarps + 2), 1)
       if (place >= p.stages) place = team, parity ^= 1;
     }
     slots[slot].empty.await(slot_parity);
-    float* const to = partials + (slot * kBoxTeamWarps + of_team) * kTile;
-#pragma unroll
-    for (int c = 0; c < T; ++c) {
-      float v[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) v[j] = sums[c][j] + __shfl_xor_sync(0xffffffffu, sums[c][j], 2);
-      if (t < 2) {
-        *reinterpret_cast<float2*>(to + g * kRows + 4 * c + 2 * t) = make_float2(v[0], v[1]);
-        *reinterpret_cast<float2*>(to + (g + 8) * kRows + 4 * c + 2 * t) = make_float2(v[2], v[3]);
-      }
-    }
+    X::store(sums, partials + (slot * kBoxTeamWarps + of_team) * kTile, g, t);
     slots[slot].full.arrive();
     slot += kBoxTeams;
-    if (slot >= kBoxSlots) slot = team, slot_parity ^= 1;
+    if (slot >= kSlots) slot = team, slot_parity ^= 1;
   }
 #endif
 }

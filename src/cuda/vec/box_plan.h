@@ -1,4 +1,4 @@
-// How a product of three to eight rows is spread over Hopper's multiprocessors, and where things lie in shared memory.
+// How a product of few rows is spread over clusters of Hopper's multiprocessors, and where things lie in shared memory.
 #pragma once
 
 #include <cstddef>
@@ -10,58 +10,91 @@
 
 namespace mlx_native::cuda {
 
-/// Slabs of 16 rows of W go through a ring in shared memory in steps of `step_units` units of 256 columns, of which
-/// each of a team's warps takes one; slabs whose rows are short go several at a time. A warp adds up its units of a
-/// slab in their order, and the warps' sums are added in theirs: so a row of the result has the same bits in every
-/// call.
+/// What boxes are dealt by: each of a team's eight warps takes a unit of 256 columns of a slab of 16 rows of W. Slabs
+/// whose rows are short go several at a time.
+struct BoxStep {
+  std::uint32_t units;       // of a row, at most eight and so many as a box can have
+  std::uint32_t units_log2;  // warps a slab, as a power of two
+  std::uint32_t slabs_log2;
+};
+
+/// The groups of a cluster have a part each of the columns, and so of x; a cluster takes slabs by steps, which go
+/// through a ring in shared memory. A warp adds up its units of a slab in their order, the warps' sums are added in
+/// theirs, and then the parts': so a row of the result has the same bits in every call.
 struct BoxPlan {
   WeightMap map[VecPlan::kMostTargets];
   VecPlan::Target target[VecPlan::kMostTargets];
   std::uint32_t targets;
   const float* input;
   std::uint32_t m, k, units;
-  std::uint32_t step_units_log2, step_slabs_log2;  // together a team's warps
-  std::uint32_t slabs;                             // in all
-  std::uint32_t pitch;                             // bytes between rows in the ring
-  std::uint32_t stage_bytes, stages;               // the latter a multiple of the teams
-  std::uint32_t x_stride;                          // bytes between columns of x
-  // Offsets in shared memory, which begins with the barriers and the ring.
-  std::uint32_t partials_at, factors_at, x_at, shared_bytes;
+  std::uint32_t parts_log2, part_units;  // groups of a cluster; units of a part, at most
+  BoxStep step;
+  std::uint32_t slabs;                // in all
+  std::uint32_t pitch;                // bytes between rows in the ring
+  std::uint32_t stage_bytes, stages;  // the latter a multiple of the teams
+  std::uint32_t x_stride;             // bytes between columns of x
+  std::uint32_t gather_log2;          // rounds whose sums a group can gather at a time
+  std::uint32_t ahead;                // stages that are on their way at a time
+  // Offsets in shared memory, which begins with barriers and the ring.
+  std::uint32_t partials_at, gathered_at, factors_at, sums_at, x_at, shared_bytes;
 };
 
 /// What a plan depends on besides the problem.
 struct BoxShape {
-  std::uint32_t rows;                        // of x, padded
-  std::uint32_t row_bytes, x_bytes, x_skew;  // of a unit: of a row of W, of a column of x; between columns, modulo 128
+  std::uint32_t rows;                // of x, padded
+  std::uint32_t stored;              // of them, of a tile of sums: at least four
+  std::uint32_t planes;              // columns that are stored of a row of x
+  std::uint32_t row_bytes;           // of a unit of a row of W
+  std::uint32_t x_bytes, x_skew;     // of a unit of a column of x; between columns, modulo 128
+  std::uint32_t factors, sum_bytes;  // of a unit of x
+  std::uint32_t slots;               // rounds whose sums are under way
   bool aligned;
 };
 
-constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 10, kBoxSlots = 2 * kBoxTeams;
+constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 12, kMostParts = 8;
+constexpr std::uint32_t kMostGatherSlots = 4;
+/// Besides those that multiply: one loads, one a team adds up, one gathers.
+constexpr std::uint32_t kBoxWarps = kBoxTeams * kBoxTeamWarps + 1 + kBoxTeams + 1;
+constexpr std::uint32_t kGatherBarrierBytes = 384;
 constexpr std::uint32_t kMapUnit = 8;  // bytes that boxes are counted in, of which they have at most 256
 
-/// Deals steps of eight warps, a unit of a slab each: as many units as a box can have.
-void set_box_steps(auto& plan, const auto& shape) {
-  std::uint32_t units = 8;
-  const auto pitch = [&] { return ring_pitch(units, shape.row_bytes, shape.aligned); };
-  plan.step_units_log2 = 3;
-  while (units / 2 >= plan.units || pitch() > 256 * kMapUnit) units /= 2, --plan.step_units_log2;
-  plan.step_slabs_log2 = 3 - plan.step_units_log2;
-  plan.pitch = pitch();
-  plan.stage_bytes = (16 << plan.step_slabs_log2) * plan.pitch;
+/// The widest step of `units` units of a row. pitch: of the ring, likewise set.
+inline BoxStep box_step(std::uint32_t units, std::uint32_t row_bytes, bool aligned, std::uint32_t& pitch) {
+  std::uint32_t most = kBoxTeamWarps;
+  while (ring_pitch(most, row_bytes, aligned) > 256 * kMapUnit) --most;
+  const std::uint32_t steps = (units - 1) / most + 1;
+  BoxStep step{(units - 1) / steps + 1, 0, 0};
+  while (1u << step.units_log2 < step.units) ++step.units_log2;
+  step.slabs_log2 = 3 - step.units_log2;
+  pitch = ring_pitch(step.units, row_bytes, aligned);
+  return step;
 }
 static_assert(kBoxTeamWarps == 8);
 
 /// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough for it and a
 /// ring of `fewest` stages.
-inline bool spread(BoxPlan& plan, const BoxShape& shape, std::size_t bytes, std::uint32_t fewest) {
-  set_box_steps(plan, shape);
-  plan.x_stride = (plan.units * shape.x_bytes + 127) / 128 * 128 + shape.x_skew;
+inline bool spread(BoxPlan& plan, const BoxShape& shape, std::uint32_t parts_log2, std::size_t bytes,
+                   std::uint32_t fewest) {
+  plan.parts_log2 = parts_log2;
+  plan.part_units = (plan.units - 1 >> parts_log2) + 1;
+  plan.step = box_step(plan.part_units, shape.row_bytes, shape.aligned, plan.pitch);
+  plan.stage_bytes = (16 << plan.step.slabs_log2) * plan.pitch;
+  plan.x_stride = (plan.part_units * shape.x_bytes + 127) / 128 * 128 + shape.x_skew;
+  const std::size_t tile = 16 * shape.stored * sizeof(float);
+  const std::uint32_t round_tiles = 1u << parts_log2 + plan.step.slabs_log2;
+  plan.gather_log2 = 4 * round_tiles * tile <= 16 << 10 ? 2 : 1;
   RingRoom room;
-  plan.partials_at = room.take(kBoxSlots * kBoxTeamWarps * 16 * shape.rows * sizeof(float));
-  plan.factors_at = room.take(plan.units * shape.rows * sizeof(float));
-  plan.x_at = room.take(std::size_t{2} * plan.m * plan.x_stride);
-  return room.put_ring(plan, bytes, {.fewest = fewest, .most = kBoxStages, .teams = kBoxTeams},
-                       {&plan.partials_at, &plan.factors_at, &plan.x_at});
+  plan.partials_at = room.take(shape.slots * kBoxTeamWarps * tile);
+  plan.gathered_at = room.take(parts_log2 == 0 ? 0 : kGatherBarrierBytes + (round_tiles << plan.gather_log2) * tile);
+  plan.factors_at = room.take(plan.part_units * shape.factors * sizeof(float));
+  plan.sums_at = room.take(plan.part_units * shape.sum_bytes);
+  plan.x_at = room.take(std::size_t{shape.planes} * plan.m * plan.x_stride);
+  room.leave(256);  // columns that are none are read too
+  if (!room.put_ring(plan, bytes, {.fewest = fewest, .most = kBoxStages, .teams = kBoxTeams},
+                     {&plan.partials_at, &plan.gathered_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
+    return false;
+  plan.ahead = stages_ahead(plan, 36 << 10);
+  return true;
 }
 
 }  // namespace mlx_native::cuda

@@ -49,7 +49,7 @@ struct DigitColumns {
   const std::uint8_t* at[T];
   const std::uint8_t* sums;
   float2 factor[T];
-  static constexpr int columns = T == 1 ? 6 : 12;
+  static constexpr int columns = T <= 2 ? 6 * T : 8 * T;
 };
 
 /// A float whose last bit is 1: an integer below 2^22 is the difference of its bits and of those of a sum with it.
@@ -215,6 +215,26 @@ struct DigitUnit {
     return int(word << (24 - 8 * i)) >> 24;
   }
 };
+
+/// Adds the planes of each row of x, lowest first, and stores [row of W][kStored rows of x].
+template <int kRows, int T, int kStored = kRows>
+__device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int g, int t) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float a = sums[0][2 * half], b = sums[0][2 * half + 1];
+    if constexpr (kRows == 2) {
+      // A plane a lane.
+      if (t == kPlanes) a = b = 0.0f;
+      a += __shfl_xor_sync(0xffffffffu, a, 1), b += __shfl_xor_sync(0xffffffffu, b, 1);
+      a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
+    } else {
+      // Planes 0 and 1 in pairs of lanes, and plane 2 in the first pair's second product.
+      a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
+      a += sums[T - 1][2 * half], b += sums[T - 1][2 * half + 1];
+    }
+    if (2 * t < kRows) *reinterpret_cast<float2*>(to + (g + 8 * half) * kStored + 2 * t) = make_float2(a, b);
+  }
+}
 
 /// Where a unit of a row of x goes: its column in each plane, and what its sums and factors are written to.
 struct DigitPlace {

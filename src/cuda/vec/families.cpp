@@ -11,12 +11,14 @@ using namespace detail;
 namespace {
 
 template <class Family>
-void add(std::vector<Kernel>& all, std::string_view kind, Op op, GgmlType format, KernelEntry alone = nullptr) {
+void add(std::vector<Kernel>& all, std::string_view kind, Op op, GgmlType format, KernelEntry alone = nullptr,
+         Precision accuracy = Precision::Full) {
   using Args = typename Family::Args;
   all.push_back({.name = fmt::format("cuda.{}.{}.{}", kind, op_name(op), ggml_type_name(format)),
                  .backend = Backend::Cuda,
                  .op = op,
                  .format = format,
+                 .accuracy = accuracy,
                  .entry = entry_of<Family>,
                  .supports = [](const void* args) { return Family::supports(*static_cast<const Args*>(args)); },
                  .alone = alone});
@@ -25,7 +27,9 @@ void add(std::vector<Kernel>& all, std::string_view kind, Op op, GgmlType format
 template <class Format>
 void add_format(std::vector<Kernel>& all, GgmlType format) {
   if constexpr (!Format::kPlain) {
-    add<VecBox<Format>>(all, "box", Op::MatVec, format);
+    add<VecBox<Format, 8>>(all, "box8", Op::MatVec, format);
+    add<VecBox<Format, 4>>(all, "box4", Op::MatVec, format);
+    add<VecBox<Format, 2>>(all, "box2", Op::MatVec, format);
     add<VecStream<Format>>(all, "stream", Op::MatVec, format);
     add<VecRoutedStream<Format>>(all, "stream", Op::MatVecId, format);
     add<VecStreamFused<Format>>(all, "stream", Op::FusedMatVec, format, entry_of<VecStream<Format>>);
@@ -45,9 +49,16 @@ std::vector<Kernel> vec_kernels() {
   return all;
 }
 
-std::vector<Kernel> vec_mat_mat_kernels() {
+std::vector<Kernel> vec_mat_mat_kernels(bool full) {
   std::vector<Kernel> all;
-#define MLXN_VEC_FORMAT(Name) add<VecProduct<Name>>(all, "vec", Op::MatMat, GgmlType::Name);
+  const auto add_row = [&]<class Format>(Format, GgmlType format) {
+    if (full) {
+      add<VecMatMat<Format>>(all, "vec", Op::MatMat, format);
+    } else if constexpr (!Format::kPlain) {
+      add<VecBox<Format, 16, true>>(all, "box16_half", Op::MatMat, format, nullptr, Precision::Half);
+    }
+  };
+#define MLXN_VEC_FORMAT(Name) add_row(Name{}, GgmlType::Name);
   MLXN_VEC_FORMATS(MLXN_VEC_FORMAT)
 #undef MLXN_VEC_FORMAT
   return all;

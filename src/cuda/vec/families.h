@@ -32,6 +32,17 @@ struct VecProduct {
   static void launch(Launch& on, const Args& a);
 };
 
+/// VecProduct in the place of the tensor cores' kernels of `Full`, which on Hopper take less time but where they need
+/// three products, and with plain weights.
+template <class Format>
+struct VecMatMat : VecProduct<Format> {
+  static bool supports(const MatmulArgs& a) {
+    bool three = true;
+    if constexpr (!Format::kPlain) three = Format::kGroup == 16;
+    return (three || !every_device_is_hopper()) && VecProduct<Format>::supports(a);
+  }
+};
+
 /// Whether every row begins where the copy engine can begin.
 inline bool can_copy_rows(const void* weight, std::uint64_t row_bytes, std::uint64_t expert_stride) {
   return (reinterpret_cast<std::uintptr_t>(weight) | row_bytes | expert_stride) % 16 == 0;
@@ -59,17 +70,13 @@ struct VecStreamFused {
   static void launch(Launch& on, const Args& a);
 };
 
-/// Three to eight rows of x with many rows of quantized weights, on Hopper. Few rows are better off where less has to
-/// happen before the first copy.
-template <class Format>
+/// Up to kRows rows of x, more than half of them, with quantized weights, on Hopper, by clusters whose groups share x.
+/// Two only where x is long: else VecStream has more to offer (VecStreamFused). kHalf: x is rounded to halfs.
+template <class Format, std::uint32_t kRows, bool kHalf = false>
 struct VecBox {
   using Args = MatmulArgs;
-  static constexpr std::uint32_t kFewestRows = 8192;
-  static constexpr std::uint32_t kFewest = std::is_same_v<Format, Q5_K> ? 5 : 3;  // its fifth bits cost digits less
-  static bool supports(const Args& a) {
-    return a.m >= kFewest && a.m <= 8 && a.n >= kFewestRows && a.k % 256 == 0 &&
-           can_copy_rows(a.weight, a.row_bytes, 0) && every_device_is_hopper();
-  }
+  static constexpr std::uint32_t kFewest = kRows == 2 ? 2 : kRows / 2 + 1;
+  static bool supports(const Args& a);
   static void launch(Launch& on, const Args& a);
 };
 
@@ -108,7 +115,7 @@ void entry_of(const void* args, void* launch) {
 
 /// Rows of the backend's table, better than those of the common kernels where they support the problem.
 std::vector<detail::Kernel> vec_kernels();
-/// Those for 9 to 16 rows, better than what the tensor cores' kernels of `Full` do.
-std::vector<detail::Kernel> vec_mat_mat_kernels();
+/// Those for 9 to 16 rows, better than what the tensor cores' kernels of a precision do.
+std::vector<detail::Kernel> vec_mat_mat_kernels(bool full);
 
 }  // namespace mlx_native::cuda

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <tuple>
 
-#include "cuda/vec/box.cuh"
+#include "cuda/vec/box_instance.cuh"
+#include "cuda/vec/clusters.h"
 #include "cuda/vec/families.h"
 #include "cuda/vec/mat_vec.cuh"
 #include "cuda/vec/routed_instance.cuh"
@@ -15,39 +13,6 @@
 #include "gpu/launch/matmul.h"
 
 namespace mlx_native::cuda {
-
-/// How many clusters of so many groups run at once.
-inline std::uint32_t clusters_at_once(const Launch& on, const void* kernel, const Grid& grid) {
-  static std::mutex mutex;
-  static std::map<std::tuple<int, const void*, std::uint32_t, std::size_t>, std::uint32_t> known;
-  const std::lock_guard lock(mutex);
-  int device = 0, count = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return 0;
-  const auto [it, fresh] = known.try_emplace({device, kernel, grid.cluster, grid.shared_bytes}, 0);
-  if (!fresh) return it->second;
-  if (cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(on.machine.shared_bytes)) != cudaSuccess)
-    return 0;
-  if (grid.cluster == 1) {
-    if (cudaOccupancyMaxActiveBlocksPerMultiprocessor(&count, kernel, static_cast<int>(grid.threads),
-                                                      grid.shared_bytes) != cudaSuccess)
-      return 0;
-    count *= static_cast<int>(on.machine.multiprocessors);
-  } else {
-    cudaLaunchAttribute attribute{};
-    attribute.id = cudaLaunchAttributeClusterDimension;
-    attribute.val.clusterDim.x = grid.cluster;
-    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(grid.cluster * on.machine.multiprocessors);
-    config.blockDim = dim3(grid.threads);
-    config.dynamicSmemBytes = grid.shared_bytes;
-    config.attrs = &attribute;
-    config.numAttrs = 1;
-    if (cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) return 0;
-  }
-  return it->second = static_cast<std::uint32_t>(count);
-}
 
 /// False where this kernel has too little shared memory for the problem, or runs nowhere.
 template <class Format, int T, int kWarps, bool kRouted>
@@ -104,41 +69,6 @@ void VecProduct<Format>::launch(Launch& on, const Args& a) {
     for (std::uint32_t i = 0; i < plan.targets; ++i) plan.target[i].output += std::uint64_t{plan.m} * plan.target[i].n;
     plan.m = std::min(a.m - done, 16u);
   }
-}
-
-/// False where there is too little shared memory.
-template <class Format, int T>
-bool launch_box(Launch& on, const VecPlan& all) {
-  using U = Unit<Format>;
-  constexpr BoxShape kShape{4 * T, U::kRowBytes, U::kXBytes, U::kSkew, U::kRowBytes % 16 == 0};
-  BoxPlan plan{};
-  std::copy(all.target, all.target + all.targets, plan.target);
-  plan.targets = all.targets, plan.input = all.input, plan.m = all.m, plan.k = all.k;
-  plan.units = all.units, plan.slabs = all.slabs;
-  // With fewer stages a team would wait for its next one.
-  if (!spread(plan, kShape, on.machine.shared_bytes, 2 * kBoxTeams)) return false;
-  for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
-    on.status = map_weights(plan.map[i], plan.target[i].weight, all.row_bytes, plan.target[i].n, 1, 0, 16, plan.pitch,
-                            kMapUnit);
-  const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  on.start(reinterpret_cast<const void*>(&box_kernel<Format, T>),
-           {std::min(on.machine.multiprocessors, items), 32 * (kBoxTeams * kBoxTeamWarps + 2), plan.shared_bytes},
-           &plan, !has_new_weights(on, plan));
-  return true;
-}
-
-template <class Format>
-void VecBox<Format>::launch(Launch& on, const Args& a) {
-  if constexpr (!Format::kPlain) {
-    VecPlan plan = vec_plan(a);
-    if (on.machine.hopper && add_target(plan, a, 1)) {
-      add_followers(on, plan, a, 1, [&](const Args& b) { return b.m == a.m; });
-      plan.m = a.m;
-      if (a.m <= 4 ? launch_box<Format, 1>(on, plan) : launch_box<Format, 2>(on, plan)) return;
-    }
-  }
-  on.taken = 0;
-  a.m <= 4 ? VecStream<Format>::launch(on, a) : VecProduct<Format>::launch(on, a);
 }
 
 template <class Format>

@@ -14,6 +14,12 @@ inline std::uint32_t ring_pitch(std::uint32_t units, std::uint32_t row_bytes, bo
   return ((units * row_bytes + (aligned ? 0 : 14) + 15) / 16 | 1) * 16;
 }
 
+/// Stages of a ring that are on their way at a time: about `bytes`, which keep memory busy. Behind more of them
+/// activations would wait for their turn.
+std::uint32_t stages_ahead(const auto& plan, std::uint32_t bytes) {
+  return std::min(std::max((bytes - 1) / plan.stage_bytes + 1, 2u), plan.stages);
+}
+
 /// Deals out what lies behind the ring, whose size is what is left.
 struct RingRoom {
   static constexpr std::uint32_t kRingAt = 256;  // barriers take less

@@ -12,13 +12,8 @@
 
 namespace mlx_native::cuda {
 
-/// Lets the copy engine know a map before its first copy.
-__device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
-}
-
 struct RoutedBarriers {
-  Handover stages[kBoxStages];
+  Handover stages[kRoutedStages];
   Handover slots[kRoutedSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
 };
 static_assert(sizeof(RoutedBarriers) <= RingRoom::kRingAt);

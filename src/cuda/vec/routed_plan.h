@@ -2,7 +2,12 @@
 // shared memory.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
+#include "cuda/tensor/weight_map.h"
 #include "cuda/vec/box_plan.h"
+#include "cuda/vec/ring.h"
 
 namespace mlx_native::cuda {
 
@@ -28,8 +33,7 @@ struct RoutedPlan {
   std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
 };
 
-constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 2;
-static_assert(kRoutedWarps == kBoxTeamWarps);
+constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 2, kRoutedStages = 10;
 
 /// What a plan depends on besides the problem.
 struct RoutedShape {
@@ -39,11 +43,23 @@ struct RoutedShape {
   bool aligned;
 };
 
+/// Deals steps of eight warps, a unit of a slab each: as many units as a box can have.
+inline void set_steps(RoutedPlan& plan, const RoutedShape& shape) {
+  std::uint32_t units = kRoutedWarps;
+  const auto pitch = [&] { return ring_pitch(units, shape.row_bytes, shape.aligned); };
+  plan.step_units_log2 = 3;
+  while (units / 2 >= plan.units || pitch() > 256 * kMapUnit) units /= 2, --plan.step_units_log2;
+  plan.step_slabs_log2 = 3 - plan.step_units_log2;
+  plan.pitch = pitch();
+  plan.stage_bytes = (16 << plan.step_slabs_log2) * plan.pitch;
+}
+static_assert(kRoutedWarps == 8);
+
 /// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough for it and a
 /// ring of `fewest` stages. groups: at most.
 inline bool spread(RoutedPlan& plan, const RoutedShape& shape, std::uint32_t groups, std::size_t bytes,
                    std::uint32_t fewest) {
-  set_box_steps(plan, shape);
+  set_steps(plan, shape);
   plan.x_stride = plan.units * shape.x_bytes + 64;
   RingRoom room;
   // A group has neighbouring slabs, and rows of x for these alone.
@@ -57,7 +73,7 @@ inline bool spread(RoutedPlan& plan, const RoutedShape& shape, std::uint32_t gro
   plan.sums_at = room.take(x_units * shape.sum_bytes);
   plan.x_at = room.take(std::size_t{shape.planes} * rows * plan.x_stride);
   room.leave(256);  // columns that are none are read too
-  return room.put_ring(plan, bytes, {.fewest = fewest, .most = kBoxStages},
+  return room.put_ring(plan, bytes, {.fewest = fewest, .most = kRoutedStages},
                        {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at});
 }
 

@@ -8,6 +8,7 @@
 #include "cuda/order.cuh"
 #include "cuda/tensor/wgmma.cuh"
 #include "cuda/vec/digits.cuh"
+#include "cuda/vec/pace.cuh"
 #include "cuda/vec/stream_plan.h"
 #include "gpu/kernels/math.h"
 
@@ -60,11 +61,13 @@ __device__ __forceinline__ void stream_rows(const StreamPlan& p, const StreamWor
                                             Handover* stages, std::uint32_t loader, std::uint32_t lane) {
   const std::uint32_t rows = 16u << p.step_slabs_log2;
   std::uint32_t place = 0, parity = 1;
+  Pace pace{p.ahead, p.stages};
   for (std::uint32_t round_0 = 0; work.slab(round_0) < p.slabs; round_0 += kStreamTeams) {
     for (std::uint32_t unit = 0; unit < p.units; unit += p.step_units) {
       const std::uint32_t width = min(p.step_units, p.units - unit) * U::kRowBytes;
 #pragma unroll 1
       for (std::uint32_t round = round_0; round < round_0 + kStreamTeams; ++round) {
+        pace.keep(stages);
         stages[place].empty.await(parity);
         const std::uint32_t slab = work.slab(round);
         std::uint32_t all = 0;
@@ -89,26 +92,6 @@ __device__ __forceinline__ void stream_rows(const StreamPlan& p, const StreamWor
         if (++place == p.stages) place = 0, parity ^= 1;
       }
     }
-  }
-}
-
-/// Adds the planes of each row of x, lowest first, and stores [row of W][row of x].
-template <int kRows, int T>
-__device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int g, int t) {
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    float a = sums[0][2 * half], b = sums[0][2 * half + 1];
-    if constexpr (kRows == 2) {
-      // A plane a lane.
-      if (t == kPlanes) a = b = 0.0f;
-      a += __shfl_xor_sync(0xffffffffu, a, 1), b += __shfl_xor_sync(0xffffffffu, b, 1);
-      a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
-    } else {
-      // Planes 0 and 1 in pairs of lanes, and plane 2 in the first pair's second product.
-      a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
-      a += sums[T - 1][2 * half], b += sums[T - 1][2 * half + 1];
-    }
-    if (2 * t < kRows) *reinterpret_cast<float2*>(to + (g + 8 * half) * kRows + 2 * t) = make_float2(a, b);
   }
 }
 

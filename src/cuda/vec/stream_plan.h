@@ -31,6 +31,7 @@ struct StreamPlan {
   std::uint32_t slabs;                        // in all
   std::uint32_t pitch;                        // bytes between rows in the ring
   std::uint32_t stage_bytes, stages;          // the latter a multiple of the teams
+  std::uint32_t ahead;                        // stages that are on their way at a time
   std::uint32_t batch;     // rounds whose sums are put together at a time; likewise, and a power of two
   std::uint32_t x_stride;  // bytes between columns of x
   // Offsets in shared memory, which begins with the barriers and the ring.
@@ -69,8 +70,11 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
   plan.sums_at = room.take(plan.units * shape.sum_bytes);
   plan.x_at = room.take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
   room.leave(256);  // columns that are none are read too
-  return room.put_ring(plan, bytes, {.fewest = 3, .most = kMostStages, .teams = kStreamTeams},
-                       {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at});
+  if (!room.put_ring(plan, bytes, {.fewest = 3, .most = kMostStages, .teams = kStreamTeams},
+                     {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
+    return false;
+  plan.ahead = stages_ahead(plan, 64 << 10);
+  return true;
 }
 
 }  // namespace mlx_native::cuda

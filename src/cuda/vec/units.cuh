@@ -93,7 +93,7 @@ struct Rows {
 /// kXBytes: of 256 activations of a column. kSkew: bytes between columns, modulo 128, so that lanes of a load use
 /// different banks; between rows an odd number of 16 bytes does the same. kHighFrom: activations in whose index this
 /// bit is set meet codes of high nibbles. kGroups: sums of a unit, of 256 / kGroups activations each; 0: none needed.
-///   add(rows, x, t, sums): sums += rows times columns
+///   add(rows, x, t, sums): sums += rows times columns. Without kSplit a column is a row of x, rounded to halfs.
 template <class Format>
 struct Unit;
 
@@ -103,9 +103,10 @@ struct ScaleMinUnit {
   static constexpr Order kOrder = Order::Pairs;
   static constexpr bool kAligned = true, kBrainFloat = false, kSwap = true;
   static constexpr int kHeader = kFifthBit ? 48 : 16;
-  static constexpr int kRowBytes = kHeader + 128, kXBytes = 576, kSumsAt = 560, kSkew = 64, kHighFrom = 0, kGroups = 8;
+  static constexpr int kRowBytes = kHeader + 128, kXBytes = 576, kSumsAt = 560, kSkew = 64, kHighFrom = 0, kGroups = 8,
+                       kLowSums = 144;  // before kSumsAt: in another granule of padding
 
-  template <int T>
+  template <int T, bool kSplit = true>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     Sums<T> acc = {}, offsets = {};
     float d[2], dmin[2];
@@ -165,7 +166,14 @@ struct ScaleMinUnit {
       }
     }
 #pragma unroll
-    for (int c = 0; c < T; ++c) multiply_half_tile(offsets[c], mins[0], mins[1], load4(x.at[c] + kSumsAt + 4 * t));
+    for (int c = 0; c < T; ++c) {
+      const std::uint8_t* const sums_of_x = x.at[c] + kSumsAt + 4 * t;
+      if constexpr (kSplit)
+        multiply_half_tile(offsets[c], mins[0], mins[1], load4(sums_of_x));
+      else
+        multiply_tile<false>(offsets[c], {mins[0], mins[1], mins[0], mins[1]}, load4(sums_of_x),
+                             load4(sums_of_x - kLowSums));
+    }
 #pragma unroll
     for (int c = 0; c < T; ++c) {
 #pragma unroll
@@ -190,7 +198,7 @@ struct ScaleUnit {
   static constexpr int kRowBytes = 8 * kBytes, kXBytes = 512, kSumsAt = 0, kSkew = 64, kHighFrom = kTheHighFrom,
                        kGroups = 0;
 
-  template <int T>
+  template <int T, bool kSplit = true>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     constexpr std::uint32_t kHighBias = kHighFrom ? 16 * kBias : kBias;
     Sums<T> unit = {};
@@ -270,7 +278,7 @@ struct Unit<Q6_K> {
   static constexpr bool kAligned = false, kBrainFloat = false, kSwap = true;
   static constexpr int kRowBytes = 210, kXBytes = 512, kSumsAt = 0, kSkew = 64, kHighFrom = 64, kGroups = 0;
 
-  template <int T>
+  template <int T, bool kSplit = true>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     Sums<T> unit = {};
 #pragma unroll
@@ -325,7 +333,7 @@ struct HalfUnit {
   static constexpr bool kAligned = true, kBrainFloat = kBf16, kSwap = false;
   static constexpr int kRowBytes = 512, kXBytes = 512, kSumsAt = 0, kSkew = 16, kHighFrom = 0, kGroups = 0;
 
-  template <int T>
+  template <int T, bool kSplit = true>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     Sums<T> acc = {};
 #pragma unroll
