@@ -11,12 +11,6 @@ namespace mlx_native::cpu::MLXN_ISA {
 /// With fewer rows of x vectors are as fast.
 inline constexpr uint32_t kLeastRowsOfTiles = 64;
 
-/// Whether AmxTile has units of this kind.
-template <class Format>
-constexpr bool kSuitsTiles = HasGroupBytes<Format>
-                                 ? Format::kValues == 256 && (Format::kGroup == 32 || !Format::kHasOffset)
-                                 : Format::kGroup == 32;
-
 /// A way of mat_mat.h, for dense products.
 template <class Format, int Planes>
 struct AmxPanel {

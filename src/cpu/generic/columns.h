@@ -54,6 +54,13 @@ struct ColumnReader {
 /// Byte i of each lane.
 K_FN IntVec signed_byte(UIntVec word, int i) { return reinterpret_cast<IntVec>(word << (24 - 8 * i)) >> 24; }
 
+/// Whether what has one float scale is integers of 16 bits (word_tile.h, amx_tile.h): a group of 32 codes less their
+/// bias, or a block of 256 codes times the scales of their groups.
+template <class Format>
+constexpr bool kHasIntegerUnits = HasGroupBytes<Format>
+                                      ? Format::kValues == 256 && (Format::kGroup == 32 || !Format::kHasOffset)
+                                      : Format::kGroup == 32;
+
 /// 16-bit integers, two in each lane.
 using Halves = uint16_t __attribute__((vector_size(sizeof(UIntVec))));
 K_FN UIntVec in_both_halves(IntVec v) { return reinterpret_cast<UIntVec>((v & 0xffff) | v << 16); }

@@ -77,9 +77,11 @@ void add_word_rows(const RowSink& sink, const char* variant) {
 
 #if MLXN_HAS_WORDS
 /// Two planes of bytes are decoded sooner than words and multiplied later; with 8 lanes they are never faster.
-inline constexpr bool kHasPlanesOf16Bits = kLanes > 8;
+template <class Format>
+constexpr bool kHasPlanesOf16Bits = kLanes > 8 || !kHasIntegerUnits<Format>;
 #else
-inline constexpr bool kHasPlanesOf16Bits = true;
+template <class Format>
+constexpr bool kHasPlanesOf16Bits = true;
 #endif
 
 /// The rows of mat_mat.h for one way to multiply. Few rows of x are still mat-vec by name.
@@ -115,7 +117,7 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
 /// in Int8 where they round x in blocks of 32 too (an outlier spoils the 8 bits of its whole block).
 template <class Format>
 void add_tile_rows(const RowSink& sink) {
-  if constexpr (kSuitsTiles<Format>) {
+  if constexpr (kHasIntegerUnits<Format>) {
     using Narrow = std::conditional_t<AmxPanel<Format, 1>::kFolds, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
     add_mat_mat_rows<Format, Narrow>(sink, "_8bit");
     add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
@@ -157,13 +159,13 @@ void add_format_rows(const RowSink& sink) {
     add_mat_mat_rows<Format, BytePanel<Format, 1>>(sink, "_8bit");
 #endif
 #if MLXN_HAS_WORDS
-    add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
+    if constexpr (kHasIntegerUnits<Format>) add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
 #endif
 #if MLXN_WORD_DOT
     if constexpr (HasWordLanes<Format>) add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
 #endif
 #if MLXN_WIDE_DOT
-    if constexpr (kHasPlanesOf16Bits) add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
+    if constexpr (kHasPlanesOf16Bits<Format>) add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
 #endif
   } else {

@@ -7,7 +7,7 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-/// A way of mat_mat.h.
+/// A way of mat_mat.h, for formats of which kHasIntegerUnits.
 template <class Format>
 struct WordPanel {
   static constexpr bool kFolds = HasGroupBytes<Format>;  // scales of groups into codes
@@ -61,7 +61,10 @@ struct WordPanel {
       } else {
         const ColumnFactors<Format> factors(block, stride);
         MLXN_UNROLL
-        for (int g = 0; g < kGroups; ++g) to[g].scale[v] = factors.scale[g];
+        for (int g = 0; g < kGroups; ++g) {
+          to[g].scale[v] = factors.scale[g];
+          if constexpr (Format::kHasOffset) to[g].offset[0][v] = factors.offset[g];
+        }
       }
       MLXN_UNROLL
       for (int run = 0; run < kRuns; ++run) {
