@@ -36,6 +36,12 @@ struct AddNormArgs {
   float eps;
 };
 
+/// The logits of tokens' experts, and which of them they get.
+struct RouterArgs {
+  MatmulArgs product;
+  MoeSoftmaxTopkArgs topk;  // of product.output
+};
+
 /// The weighted sum of experts' results, and sum = residual + that.
 struct MoeReduceAddArgs {
   MoeWeightedReduceArgs reduce;

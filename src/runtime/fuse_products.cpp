@@ -4,6 +4,7 @@
 
 #include "args/elementwise.h"
 #include "args/fused.h"
+#include "args/moe.h"
 #include "args/norm.h"
 
 namespace mlx_native::detail {
@@ -176,6 +177,22 @@ Fused fuse_routed(Backend backend, std::span<const Command> commands) {
       reader.taken());
 }
 
+Fused fuse_router(Backend backend, std::span<const Command> commands) {
+  Reader reader(backend, commands);
+  const auto product = take_product<MatmulArgs>(reader, backend, Op::MatVec, Op::Router);
+  const auto topk = product ? reader.take<MoeSoftmaxTopkArgs>(Op::MoeSoftmaxTopk) : std::nullopt;
+  if (!topk || topk->logits != product->args.output || topk->n_tokens != product->args.m ||
+      topk->n_experts != product->args.n)
+    return {};
+  Traffic traffic = traffic_of(product->args, {});
+  const std::uint64_t slots = std::uint64_t{topk->n_tokens} * topk->top_k;
+  traffic.written.push_back({topk->ids, slots * sizeof *topk->ids});
+  traffic.written.push_back(floats(topk->weights, slots));
+  if (!traffic.safe()) return {};
+  return one(command_of(product->fused, RouterArgs{product->args, *topk}, commands.first(reader.taken())),
+             reader.taken());
+}
+
 }  // namespace
 
 bool norm_stays(Reader commands, Backend backend, const float* sum) {
@@ -187,6 +204,7 @@ bool norm_stays(Reader commands, Backend backend, const float* sum) {
 
 Fused fuse_products(Backend backend, std::span<const Command> commands) {
   if (auto fused = fuse_routed(backend, commands); fused.replaced) return fused;
+  if (auto fused = fuse_router(backend, commands); fused.replaced) return fused;
   const auto take = [&](Reader& from) { return take_product<MatmulArgs>(from, backend, Op::MatVec, Op::FusedMatVec); };
   Reader reader(backend, commands);
   std::optional<InputNorm> norm;

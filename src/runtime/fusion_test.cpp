@@ -297,6 +297,8 @@ TEST_P(Fusion, ExpertsAndActivation) {
                                                   {3, 2, 200, 2048, GgmlType::Q6_K},
                                                   {3, 2, 200, 512, GgmlType::Q6_K},
                                                   {2, 4, 128, 1024, GgmlType::Q8_0},
+                                                  {1, 2, 50, 512, GgmlType::Q6_K},
+                                                  {1, 8, 2048, 768, GgmlType::Q6_K},
                                                   {5, 3, 48, 256, GgmlType::Q5_K},
                                                   {1, 2, 64, 512, GgmlType::BF16}}) {
     const std::uint32_t experts = 9, rows = tokens * top_k;
@@ -319,10 +321,42 @@ TEST_P(Fusion, ExpertsAndActivation) {
       product(step, x, b, ids, up);
       step.run(silu_mul(step.encoder, registry, device, gate, up, gate, {.n = std::uint64_t{rows} * n}));
     };
-    // Rows of other lengths are not copied by boxes.
+    // Experts that begin elsewhere are not copied.
     const bool fusible =
-        GetParam() == Backend::Cuda && type != GgmlType::BF16 && upload_weight(type, 1, k).byte_len() % 16 == 0;
+        GetParam() == Backend::Cuda && type != GgmlType::BF16 && n * upload_weight(type, 1, k).byte_len() % 16 == 0;
     compare({tokens, n, k, type, type}, fusible, record);
+  }
+}
+
+TEST_P(Fusion, RouterAndItsChoice) {
+  for (const auto& [tokens, experts, top_k, dim, renormalize] : {std::tuple{1u, 128u, 8u, 2048u, true},
+                                                                 {1, 64, 8, 4100, false},
+                                                                 {2, 300, 40, 1031, true},
+                                                                 {4, 3, 3, 33, false},
+                                                                 {1, 1100, 4, 256, true},
+                                                                 {8, 128, 8, 256, true}}) {
+    std::vector<std::vector<std::byte>> results[2];
+    const std::uint64_t seed = random.bits();
+    for (const bool apart : {false, true}) {
+      random = test::Random(seed);
+      device.reset_profile();
+      Step step{*this, device.command_encoder().value(), apart, {}};
+      MlxBuffer x = step.values(tokens * dim), logits = step.values(tokens * experts),
+                weights = step.values(tokens * top_k);
+      MlxBuffer ids = device.alloc_buffer(tokens * top_k * 4, DType::U32, {tokens * top_k}).value();
+      MlxBuffer w = upload(experts * dim);
+      // Equal logits, of which the first go first.
+      const auto rows = w.as_mut_slice<float>().value();
+      std::ranges::copy(rows.first((experts - 1) / 2 * dim), rows.last((experts - 1) / 2 * dim).begin());
+      step.product(x, w, logits, {tokens, experts, dim}, GgmlType::F32);
+      step.run(
+          moe_softmax_topk(step.encoder, registry, device, logits, ids, weights,
+                           {.n_tokens = tokens, .n_experts = experts, .top_k = top_k, .renormalize = renormalize}));
+      commit(step.encoder, true);
+      for (const MlxBuffer& buffer : {logits, weights, ids}) results[apart].push_back(bytes(buffer));
+      EXPECT_EQ(ran("router"), !apart && GetParam() == Backend::Cuda && tokens <= 4 && experts <= 1024);
+    }
+    EXPECT_TRUE(results[0] == results[1]) << tokens << " tokens, " << experts << " experts, " << dim;
   }
 }
 

@@ -39,6 +39,7 @@ std::string_view op_name(Op op) {
     case Op::HeadsToCache: return "heads_to_cache";
     case Op::AddNorm: return "add_norm";
     case Op::MoeReduceAdd: return "moe_reduce_add";
+    case Op::Router: return "router";
     case Op::FusedMatVec: return "fused_mat_vec";
     case Op::FusedMatVecId: return "fused_mat_vec_id";
     case Op::User: return "user";

@@ -26,6 +26,7 @@ enum class Op {
   HeadsToCache,       // HeadsToCacheArgs; this and those up to User made by fusion alone
   AddNorm,            // AddNormArgs
   MoeReduceAdd,       // MoeReduceAddArgs
+  Router,             // RouterArgs
   FusedMatVec,        // FusedMatmulArgs
   FusedMatVecId,      // FusedMatmulIdArgs
   User,

@@ -171,6 +171,10 @@ TEST_P(OpMatmulId, ShapesStridesAndData) {
   expect_products({32, 8, 16, 34, 2048, 16, Data::Outliers});
   expect_products({9, 7, 11, 130, 4096});
   expect_products({32, 8, 16, 400, 1024, 16, Data::Outliers});  // enough of them for the tensor cores
+  // Rows that are at no such multiples, but 16 of them together are.
+  expect_products({1, 8, 64, 48, 768, 0, Data::Outliers});
+  expect_products({9, 7, 11, 34, 768, 10});
+  expect_products({2, 3, 5, 130, 1792, 2});
 }
 
 TEST_P(OpMatmulId, OneExpertMayTakeEveryRow) {

@@ -54,6 +54,16 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
 __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
+/// bulk_copy() of what is read once: it leaves L2 before anything else does, such as code and activations.
+__device__ __forceinline__ void bulk_copy_once(void* to, const void* from, uint32_t bytes, SharedBarrier& barrier) {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy)
+      : "memory");
+}
 /// The box of `map` from column x, row y and matrix z on, to a multiple of 128 bytes.
 __device__ __forceinline__ void box_copy(void* to, const CUtensorMap& map, uint32_t x, uint32_t y, uint32_t z,
                                          SharedBarrier& barrier) {

@@ -80,14 +80,16 @@ struct VecBox {
   static void launch(Launch& on, const Args& a);
 };
 
-/// Few tokens with quantized weights of experts, on Hopper.
+/// Few tokens with quantized weights of experts, on Hopper. Rows begin where the copy engine can begin, or are so short
+/// that 16 of them, of which that is always true, are copied together.
 template <class Format>
 struct VecRoutedStream {
   using Args = MatmulIdArgs;
   static constexpr std::uint64_t kMostSlots = 256;
+  static constexpr std::uint32_t kShort = 2048;
   static bool supports(const Args& a) {
-    return a.k % 256 == 0 && std::uint64_t{a.n_tokens} * a.top_k <= kMostSlots &&
-           can_copy_rows(a.weight, a.row_bytes, a.expert_stride) && can_load(a.input) && every_device_is_hopper();
+    return a.k % 256 == 0 && std::uint64_t{a.n_tokens} * a.top_k <= kMostSlots && can_load(a.input) &&
+           can_copy_rows(a.weight, a.k <= kShort ? 0 : a.row_bytes, a.expert_stride) && every_device_is_hopper();
   }
   static void launch(Launch& on, const Args& a);
 };

@@ -70,6 +70,17 @@ __device__ __forceinline__ void await_cluster() {
 #endif
 }
 /// Writes to where `own` lies in the shared memory of group `rank` of the cluster.
+__device__ __forceinline__ void store_in_cluster(float* own, std::uint32_t rank, float x) {
+#if __CUDA_ARCH__ >= 900
+  std::uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;"
+      : "=r"(there)
+      : "r"(static_cast<std::uint32_t>(__cvta_generic_to_shared(own))), "r"(rank));
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(x) : "memory");
+#else
+  *own = x;
+#endif
+}
 __device__ __forceinline__ void store_in_cluster(float* own, std::uint32_t rank, float x, float y) {
 #if __CUDA_ARCH__ >= 900
   std::uint32_t there;

@@ -76,7 +76,8 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
       for (std::uint32_t i = 0; i < kRoutedSlots; ++i) slots[i].full.init(kThreads), slots[i].empty.init(32);
       fence_barrier_init();
     }
-    if (std::uint32_t(lane) < p.targets) prefetch_map(p.map[lane].tensor);
+    const bool whole = !U::kAligned && p.whole;
+    if (std::uint32_t(lane) < p.targets && !whole) prefetch_map(p.map[lane].tensor);
     __syncwarp();
     asm volatile("bar.arrive 1, %0;" ::"n"(kThreads + 64) : "memory");
     if (p.wait) await();
@@ -84,7 +85,9 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     std::uint32_t place = 0, parity = 1, slot = ~0u, expert = 0;
     for (std::uint32_t begin = first; begin < end; begin += step) {
       const bool wanted = std::uint32_t(lane) < min(step, end - begin);
-      const std::uint32_t all = __popc(__ballot_sync(0xffffffffu, wanted)) * 16 * p.pitch;
+      // Of a whole slab whole pieces of 16 bytes: memory is handed out by them.
+      const std::uint32_t own = whole ? (min(p.n - of.row, 16u) * p.pitch + 15) / 16 * 16 : 16 * p.pitch;
+      const std::uint32_t all = __reduce_add_sync(0xffffffffu, wanted ? own : 0);
       if (wanted && of.slot != slot) {
         slot = of.slot, expert = __ldcg(p.ids + slot);
         if (expert >= p.n_experts) expert = 0;
@@ -99,7 +102,12 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
             std::uint8_t* const to = ring + place * p.stage_bytes + lane * 16 * p.pitch;
             const std::uint32_t column = unit * U::kRowBytes / 16 * (16 / kMapUnit);
             // Experts of one token are distinct, and their weights are read once.
-            if (p.tokens == 1)
+            const bool once = p.tokens == 1;
+            if (whole) {
+              const std::uint8_t* const from =
+                  p.weight[of.product + pass] + expert * p.expert_stride + std::uint64_t(of.row) * p.pitch;
+              once ? bulk_copy_once(to, from, own, stages[place].full) : bulk_copy(to, from, own, stages[place].full);
+            } else if (once)
               box_copy_once(to, map, column, of.row, expert, stages[place].full);
             else
               box_copy(to, map, column, of.row, expert, stages[place].full);

@@ -13,7 +13,9 @@ namespace mlx_native::cuda {
 /// A product's plan with its targets, all of one shape.
 inline RoutedPlan routed_plan(const MatmulIdArgs& a, const VecPlan& all) {
   RoutedPlan plan{};
-  for (std::uint32_t i = 0; i < all.targets; ++i) plan.output[i] = all.target[i].output;
+  for (std::uint32_t i = 0; i < all.targets; ++i)
+    plan.output[i] = all.target[i].output, plan.weight[i] = all.target[i].weight;
+  plan.whole = a.row_bytes % 16 != 0, plan.expert_stride = a.expert_stride;
   plan.targets = all.targets, plan.input = a.input, plan.ids = a.ids;
   plan.tokens = a.n_tokens, plan.top_k = a.top_k, plan.n_experts = a.n_experts;
   plan.n = a.n, plan.k = a.k, plan.units = all.units, plan.slabs = all.slabs;
@@ -40,7 +42,7 @@ bool spread_routed(RoutedPlan& plan, const Machine& machine) {
 template <class Format>
 bool start_routed(Launch& on, const MatmulIdArgs& a, const VecPlan& all, RoutedPlan plan) {
   if (!spread_routed<Format>(plan, on.machine)) return false;
-  for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
+  for (std::uint32_t i = 0; i < plan.targets && !plan.whole && on.status == cudaSuccess; ++i)
     on.status = map_weights(plan.map[i], all.target[i].weight, a.row_bytes, a.n, a.n_experts, a.expert_stride, 16,
                             plan.pitch, kMapUnit);
   plan.wait = (on.is_open && on.is_open(a.ids)) || has_new_weights(on, all);

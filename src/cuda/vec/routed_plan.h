@@ -14,6 +14,9 @@ namespace mlx_native::cuda {
 /// As BoxPlan, but a slab is 16 rows of a slot's expert, and has one row of x.
 struct RoutedPlan {
   WeightMap map[VecPlan::kMostTargets];
+  bool whole;  // slabs of `weight` are copied as they lie, instead of boxes of `map`: a stage has whole rows
+  const std::uint8_t* weight[VecPlan::kMostTargets];
+  std::uint64_t expert_stride;
   float* output[VecPlan::kMostTargets];
   std::uint32_t targets;  // of one shape
   // As FusedMatmulIdArgs has it (args/fused.h). If there, there are two targets, and a slab is both products' rows.
@@ -43,12 +46,14 @@ struct RoutedShape {
   bool aligned;
 };
 
-/// Deals steps of eight warps, a unit of a slab each: as many units as a box can have.
+/// Deals steps of eight warps, a unit of a slab each: as many units as a box can have, or all of a row.
 inline void set_steps(RoutedPlan& plan, const RoutedShape& shape) {
   std::uint32_t units = kRoutedWarps;
-  const auto pitch = [&] { return ring_pitch(units, shape.row_bytes, shape.aligned); };
+  const auto pitch = [&] {
+    return plan.whole ? plan.units * shape.row_bytes : ring_pitch(units, shape.row_bytes, shape.aligned);
+  };
   plan.step_units_log2 = 3;
-  while (units / 2 >= plan.units || pitch() > 256 * kMapUnit) units /= 2, --plan.step_units_log2;
+  while (units / 2 >= plan.units || (!plan.whole && pitch() > 256 * kMapUnit)) units /= 2, --plan.step_units_log2;
   plan.step_slabs_log2 = 3 - plan.step_units_log2;
   plan.pitch = pitch();
   plan.stage_bytes = (16 << plan.step_slabs_log2) * plan.pitch;

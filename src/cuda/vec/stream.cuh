@@ -43,18 +43,6 @@ struct StreamSlab {
   __device__ __forceinline__ const VecPlan::Target& target() const { return p.target[product]; }
 };
 
-/// bulk_copy() of what is read once: it leaves L2 before anything else does, such as code and activations.
-__device__ __forceinline__ void bulk_copy_once(void* to, const void* from, std::uint32_t bytes,
-                                               SharedBarrier& barrier) {
-  std::uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
-          "r"(shared_address(to)),
-      "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy)
-      : "memory");
-}
-
 /// Fills the ring: a row a lane of all who load, of whom this is `loader`.
 template <class U>
 __device__ __forceinline__ void stream_rows(const StreamPlan& p, const StreamWork& work, std::uint8_t* ring,
