@@ -1,15 +1,18 @@
 // Arguments of kernels that do the work of several commands (runtime/fusion.h).
 #pragma once
 
+#include "args/attention.h"
 #include "args/matmul.h"
 #include "args/moe.h"
 #include "core/dialect.h"
 
 namespace mlx_native {
 
-/// Queries and keys are normalised head by head (where a weight is given) and rotated, in place; keys and values go to
-/// the cache. As RmsNormArgs, RopeArgs and KvCacheWriteArgs.
+/// Queries and keys are normalised head by head (where a weight is given) and rotated; keys and values go to the cache.
+/// As RmsNormArgs, RopeArgs and KvCacheWriteArgs.
 struct HeadsToCacheArgs {
+  const K_GLOBAL float* query_from;  // may be query
+  const K_GLOBAL float* key_from;    // may be key
   K_GLOBAL float* query;
   K_GLOBAL float* key;
   const K_GLOBAL float* value;
@@ -23,6 +26,16 @@ struct HeadsToCacheArgs {
   uint32_t n_tokens, n_heads, n_kv_heads, head_dim, kv_capacity;
   uint32_t rope_dim, adjacent, pair_split;
   float theta, freq_scale, eps;
+};
+
+/// The same for one token, not in place, and its attention.
+struct HeadsAttentionArgs {
+  HeadsToCacheArgs heads;
+  // As AttentionArgs; the rest is in `heads`.
+  K_GLOBAL float* output;
+  K_GLOBAL uint8_t* scratch;
+  uint32_t causal, sliding_window;
+  float scale, softcap;
 };
 
 /// sum = a + b, output = rms_norm(sum).

@@ -34,12 +34,12 @@ Result<void> AttentionBlock::record(Pass& pass) const {
   MLXN_TRY(pass.linear(weights_.query, act.normed, act.query, pass.n_tokens));
   MLXN_TRY(pass.linear(weights_.key, act.normed, act.key, pass.n_tokens));
   MLXN_TRY(pass.linear(weights_.value, act.normed, act.value, pass.n_tokens));
-  MLXN_TRY(norm_and_rotate(pass, weights_.query_norm, act.query, config.n_heads));
-  MLXN_TRY(norm_and_rotate(pass, weights_.key_norm, act.key, config.n_kv_heads));
-  MLXN_TRY(remember(pass, act.key, cache.keys));
+  MLXN_TRY(norm_and_rotate(pass, weights_.query_norm, act.query, act.rotated_query, config.n_heads));
+  MLXN_TRY(norm_and_rotate(pass, weights_.key_norm, act.key, act.rotated_key, config.n_kv_heads));
+  MLXN_TRY(remember(pass, act.rotated_key, cache.keys));
   MLXN_TRY(remember(pass, act.value, cache.values));
-  MLXN_TRY(attention(pass.encoder, pass.registry, pass.device, act.query, cache.keys, cache.values, act.positions,
-                     act.attended,
+  MLXN_TRY(attention(pass.encoder, pass.registry, pass.device, act.rotated_query, cache.keys, cache.values,
+                     act.positions, act.attended,
                      {.n_tokens = pass.n_tokens,
                       .n_heads = config.n_heads,
                       .n_kv_heads = config.n_kv_heads,
@@ -50,12 +50,12 @@ Result<void> AttentionBlock::record(Pass& pass) const {
   return pass.add_branch();
 }
 
-Result<void> AttentionBlock::norm_and_rotate(const Pass& pass, const std::optional<MlxBuffer>& norm, MlxBuffer& heads,
-                                             std::uint32_t n_heads) const {
+Result<void> AttentionBlock::norm_and_rotate(const Pass& pass, const std::optional<MlxBuffer>& norm,
+                                             const MlxBuffer& heads, MlxBuffer& rotated, std::uint32_t n_heads) const {
   const ModelConfig& config = pass.config;
-  if (norm) MLXN_TRY(pass.norm(*norm, heads, heads, pass.n_tokens * n_heads, config.head_dim));
-  return rope(pass.encoder, pass.registry, pass.device, heads, pass.act.positions,
-              style_.freq_factors ? &*style_.freq_factors : nullptr, heads,
+  if (norm) MLXN_TRY(pass.norm(*norm, heads, rotated, pass.n_tokens * n_heads, config.head_dim));
+  return rope(pass.encoder, pass.registry, pass.device, norm ? rotated : heads, pass.act.positions,
+              style_.freq_factors ? &*style_.freq_factors : nullptr, rotated,
               {.n_tokens = pass.n_tokens,
                .n_heads = n_heads,
                .head_dim = config.head_dim,

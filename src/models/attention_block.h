@@ -32,8 +32,8 @@ class AttentionBlock {
   };
   AttentionBlock(Weights weights, std::uint32_t layer, AttentionStyle style)
       : weights_(std::move(weights)), layer_(layer), style_(std::move(style)) {}
-  Result<void> norm_and_rotate(const Pass& pass, const std::optional<MlxBuffer>& norm, MlxBuffer& heads,
-                               std::uint32_t n_heads) const;
+  Result<void> norm_and_rotate(const Pass& pass, const std::optional<MlxBuffer>& norm, const MlxBuffer& heads,
+                               MlxBuffer& rotated, std::uint32_t n_heads) const;
   Result<void> remember(const Pass& pass, const MlxBuffer& heads, MlxBuffer& cache) const;
 
   Weights weights_;

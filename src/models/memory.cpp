@@ -53,24 +53,18 @@ Result<Activations> Activations::allocate(MemoryBudget& memory, const ModelConfi
   MLXN_ASSIGN(MlxBuffer branch, rows(n, config.dim));
   MLXN_ASSIGN(MlxBuffer query, rows(n, q_width));
   MLXN_ASSIGN(MlxBuffer key, rows(n, kv_width));
+  MLXN_ASSIGN(MlxBuffer rotated_query, rows(n, q_width));
+  MLXN_ASSIGN(MlxBuffer rotated_key, rows(n, kv_width));
   MLXN_ASSIGN(MlxBuffer value, rows(n, kv_width));
   MLXN_ASSIGN(MlxBuffer attended, rows(n, q_width));
   MLXN_ASSIGN(MlxBuffer gate, rows(n_used, config.ffn_dim));
   MLXN_ASSIGN(MlxBuffer up, rows(n_used, config.ffn_dim));
   MLXN_ASSIGN(MlxBuffer logits, rows(1, config.n_vocab));
-  Activations act{std::move(tokens),
-                  std::move(positions),
-                  std::move(hidden),
-                  std::move(normed),
-                  std::move(branch),
-                  std::move(query),
-                  std::move(key),
-                  std::move(value),
-                  std::move(attended),
-                  std::move(gate),
-                  std::move(up),
-                  std::move(logits),
-                  {}};
+  Activations act{std::move(tokens), std::move(positions),     std::move(hidden),
+                  std::move(normed), std::move(branch),        std::move(query),
+                  std::move(key),    std::move(rotated_query), std::move(rotated_key),
+                  std::move(value),  std::move(attended),      std::move(gate),
+                  std::move(up),     std::move(logits),        {}};
   if (config.n_experts) {
     MLXN_ASSIGN(MlxBuffer router, rows(n, config.n_experts));
     MLXN_ASSIGN(MlxBuffer ids, rows(n_used, 1, DType::U32));

@@ -41,18 +41,19 @@ struct KvCache {
 
 /// Allocated once, for the largest chunk. F32 [tokens, width of the comment] unless said otherwise.
 struct Activations {
-  MlxBuffer tokens;     ///< U32 ids
-  MlxBuffer positions;  ///< U32
-  MlxBuffer hidden;     ///< the residual stream, dim
-  MlxBuffer normed;     ///< dim
-  MlxBuffer branch;     ///< what a block adds to the residual stream, dim
-  MlxBuffer query;      ///< n_heads * head_dim
-  MlxBuffer key;        ///< n_kv_heads * head_dim
-  MlxBuffer value;      ///< n_kv_heads * head_dim
-  MlxBuffer attended;   ///< n_heads * head_dim
-  MlxBuffer gate;       ///< ffn_dim, for every used expert
-  MlxBuffer up;         ///< ffn_dim, for every used expert
-  MlxBuffer logits;     ///< n_vocab, one token
+  MlxBuffer tokens;                      ///< U32 ids
+  MlxBuffer positions;                   ///< U32
+  MlxBuffer hidden;                      ///< the residual stream, dim
+  MlxBuffer normed;                      ///< dim
+  MlxBuffer branch;                      ///< what a block adds to the residual stream, dim
+  MlxBuffer query;                       ///< n_heads * head_dim
+  MlxBuffer key;                         ///< n_kv_heads * head_dim
+  MlxBuffer rotated_query, rotated_key;  ///< likewise
+  MlxBuffer value;                       ///< n_kv_heads * head_dim
+  MlxBuffer attended;                    ///< n_heads * head_dim
+  MlxBuffer gate;                        ///< ffn_dim, for every used expert
+  MlxBuffer up;                          ///< ffn_dim, for every used expert
+  MlxBuffer logits;                      ///< n_vocab, one token
   struct Routing {
     MlxBuffer logits;   ///< n_experts
     MlxBuffer ids;      ///< U32 n_experts_used

@@ -23,10 +23,13 @@ std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
   if (!query || !key || !keys || !values) return {};
   const RopeArgs& q = *query;
   const RopeArgs& k = *key;
-  const auto normed_in_place = [](const std::optional<RmsNormArgs>& norm, const RopeArgs& rope) {
-    return !norm || (norm->input == rope.input && norm->output == rope.input && norm->dim == rope.head_dim &&
+  // A norm leaves its result where RoPE, in place, leaves its own.
+  const auto fits = [](const std::optional<RmsNormArgs>& norm, const RopeArgs& rope) {
+    return !norm || (norm->output == rope.input && rope.output == rope.input && norm->dim == rope.head_dim &&
                      norm->rows == std::uint64_t{rope.n_tokens} * rope.n_heads);
   };
+  const float* const q_from = query_norm ? query_norm->input : q.input;
+  const float* const k_from = key_norm ? key_norm->input : k.input;
   const auto written_from = [&](const KvCacheWriteArgs& write) {
     return write.positions == q.positions && write.n_tokens == q.n_tokens && write.n_kv_heads == k.n_heads &&
            write.head_dim == q.head_dim && write.kv_capacity == keys->kv_capacity && write.f16 == keys->f16;
@@ -35,22 +38,26 @@ std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
                     q.head_dim == k.head_dim && q.rope_dim == k.rope_dim && q.adjacent == k.adjacent &&
                     q.pair_split == k.pair_split && q.theta == k.theta && q.freq_scale == k.freq_scale &&
                     (!query_norm || !key_norm || query_norm->eps == key_norm->eps);
-  const bool in_place = q.input == q.output && k.input == k.output && normed_in_place(query_norm, q) &&
-                        normed_in_place(key_norm, k) && keys->input == k.output;
-  if (!same || !in_place || !written_from(*keys) || !written_from(*values)) return {};
+  if (!same || !fits(query_norm, q) || !fits(key_norm, k) || keys->input != k.output || !written_from(*keys) ||
+      !written_from(*values))
+    return {};
   const std::uint64_t dim = q.head_dim, tokens = q.n_tokens;
   const std::uint64_t cache_bytes = std::uint64_t{keys->n_kv_heads} * keys->kv_capacity * dim * (keys->f16 ? 2 : 4);
   const Bytes written[] = {floats(q.output, tokens * q.n_heads, dim),
                            floats(k.output, tokens * k.n_heads, dim),
                            {keys->cache, cache_bytes},
                            {values->cache, cache_bytes}};
-  const Bytes read[] = {floats(values->input, tokens * k.n_heads, dim),
+  const Bytes read[] = {floats(q_from, q_from == q.output ? 0 : tokens * q.n_heads, dim),
+                        floats(k_from, k_from == k.output ? 0 : tokens * k.n_heads, dim),
+                        floats(values->input, tokens * k.n_heads, dim),
                         floats(q.freq_factors, q.freq_factors ? q.rope_dim / 2 : 0),
                         {q.positions, tokens * sizeof(std::uint32_t)},
                         floats(query_norm ? query_norm->weight : nullptr, query_norm ? dim : 0),
                         floats(key_norm ? key_norm->weight : nullptr, key_norm ? dim : 0)};
   if (!apart(written, read)) return {};
-  return HeadsToCacheArgs{.query = q.output,
+  return HeadsToCacheArgs{.query_from = q_from,
+                          .key_from = k_from,
+                          .query = q.output,
                           .key = k.output,
                           .value = values->input,
                           .query_norm = query_norm ? query_norm->weight : nullptr,
@@ -73,6 +80,37 @@ std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
                           .eps = query_norm ? query_norm->eps
                                  : key_norm ? key_norm->eps
                                             : 0.0f};
+}
+
+/// `heads` and the attention of its token behind, where no group overwrites what another one reads.
+std::optional<HeadsAttentionArgs> heads_attention(Reader& commands, const HeadsToCacheArgs& heads,
+                                                  const Kernel* fused) {
+  const auto a = commands.take_alone<AttentionArgs>(Op::Attention, fused);
+  if (!a || heads.query_from == heads.query || heads.key_from == heads.key) return {};
+  if (a->query != heads.query || a->k_cache != heads.k_cache || a->v_cache != heads.v_cache ||
+      a->positions != heads.positions || a->f16 != heads.f16 || a->n_tokens != 1 || heads.n_tokens != 1 ||
+      a->n_heads != heads.n_heads || a->n_kv_heads != heads.n_kv_heads || a->head_dim != heads.head_dim ||
+      a->kv_capacity != heads.kv_capacity)
+    return {};
+  const std::uint64_t dim = a->head_dim;
+  const Bytes output = floats(a->output, a->n_heads, dim);
+  const Bytes read[] = {floats(heads.query_from, a->n_heads, dim),
+                        floats(heads.key_from, a->n_kv_heads, dim),
+                        floats(heads.value, a->n_kv_heads, dim),
+                        floats(heads.query, a->n_heads, dim),
+                        floats(heads.key, a->n_kv_heads, dim),
+                        floats(heads.query_norm, heads.query_norm ? dim : 0),
+                        floats(heads.key_norm, heads.key_norm ? dim : 0),
+                        floats(heads.freq_factors, heads.freq_factors ? heads.rope_dim / 2 : 0),
+                        {heads.positions, sizeof(std::uint32_t)}};
+  if (!apart({&output, 1}, read)) return {};
+  return HeadsAttentionArgs{.heads = heads,
+                            .output = a->output,
+                            .scratch = a->scratch,
+                            .causal = a->causal,
+                            .sliding_window = a->sliding_window,
+                            .scale = a->scale,
+                            .softcap = a->softcap};
 }
 
 std::optional<AddNormArgs> add_norm(Reader& commands) {
@@ -125,6 +163,12 @@ Fused one_for_all(Backend backend, Op op, const std::optional<Args>& args, std::
 Fused fuse_first(Backend backend, std::span<const Command> commands) {
   Reader heads(backend, commands), experts(backend, commands), sums(backend, commands);
   const auto to_cache = heads_to_cache(heads);
+  if (to_cache) {
+    Reader attended = heads;
+    const auto args = heads_attention(attended, *to_cache, RegistryAccess::first(backend, Op::HeadsAttention).get());
+    if (auto fused = one_for_all(backend, Op::HeadsAttention, args, commands.first(attended.taken())); fused.replaced)
+      return fused;
+  }
   if (auto fused = one_for_all(backend, Op::HeadsToCache, to_cache, commands.first(heads.taken())); fused.replaced)
     return fused;
   if (auto fused = fuse_products(backend, commands); fused.replaced) return fused;

@@ -40,6 +40,16 @@ class Reader {
     if (args) ++at_;
     return args;
   }
+  /// The arguments of the next command if it is of the op, by the kernel that `fused` stands for.
+  template <class Args>
+  std::optional<Args> take_alone(Op op, const Kernel* fused) {
+    const Command* const command = next();
+    if (!command || !fused || command->kernel->op != op || fused->alone != command->kernel->entry) return {};
+    Args args;
+    std::memcpy(&args, command->args.data(), sizeof args);
+    ++at_;
+    return args;
+  }
   /// The next command, of any kind; null: none.
   const Command* next() const { return at_ == commands_.size() ? nullptr : &commands_[at_]; }
   void skip() { ++at_; }

@@ -9,6 +9,7 @@
 #include <span>
 #include <tuple>
 
+#include "core/dialect.h"
 #include "support/backends.h"
 #include "support/random.h"
 
@@ -161,6 +162,84 @@ TEST_P(Fusion, HeadsToCache) {
       EXPECT_EQ(ran("rope"), apart);
     }
     EXPECT_TRUE(results[0] == results[1]) << h.tokens << " tokens, heads of " << h.dim;
+  }
+}
+
+struct HeadsAttended {
+  std::uint32_t heads, kv_heads, dim, rope_dim, capacity, position;
+  bool norms, f16;
+  RopePairing pairing = RopePairing::Neox;
+  std::uint32_t window = 0, tokens = 1;
+};
+
+TEST_P(Fusion, HeadsAndTheirAttention) {
+  for (const HeadsAttended& h : {HeadsAttended{8, 2, 128, 128, 40, 17, true, false},
+                                 {32, 4, 128, 128, 100, 0, true, false},
+                                 {8, 2, 128, 128, 700, 640, true, false},
+                                 {4, 4, 64, 64, 300, 1, true, true},
+                                 {3, 1, 80, 40, 16, 1000, false, false, RopePairing::Adjacent},
+                                 {6, 1, 64, 64, 520, 300, true, true},
+                                 {4, 2, 256, 128, 600, 599, false, true},
+                                 {2, 1, 128, 128, 64, 50, true, false, RopePairing::Neox, 7},
+                                 {4, 2, 128, 128, 64, 50, true, false, RopePairing::Neox, 0, 2},
+                                 {2, 1, 6, 6, 64, 5, true, false},
+                                 {2, 1, 512, 128, 8, 5, true, false}}) {
+    std::vector<std::vector<std::byte>> results[2];
+    const std::uint64_t seed = random.bits();
+    for (const bool apart : {false, true}) {
+      random = test::Random(seed);
+      device.reset_profile();
+      Step step{*this, device.command_encoder().value(), apart, {}};
+      MlxBuffer query = step.values(h.tokens * h.heads * h.dim), key = step.values(h.tokens * h.kv_heads * h.dim),
+                value = step.values(key.element_count()), rotated_query = step.values(query.element_count()),
+                rotated_key = step.values(key.element_count()), attended = step.values(query.element_count());
+      const MlxBuffer query_norm = upload(h.dim), key_norm = upload(h.dim);
+      const std::size_t cached = std::size_t{h.kv_heads} * h.capacity * h.dim;
+      MlxBuffer keys = step.buffers.emplace_back(cache(cached, h.f16)),
+                values = step.buffers.emplace_back(cache(cached, h.f16));
+      for (MlxBuffer* const each : {&keys, &values}) {
+        const auto floats = random.values(cached);
+        if (h.f16)
+          std::ranges::transform(floats, each->as_mut_slice<std::uint16_t>().value().begin(),
+                                 [](float x) { return float_to_half(x); });
+        else
+          std::ranges::copy(floats, each->as_mut_slice<float>().value().begin());
+      }
+      MlxBuffer positions = device.alloc_buffer(h.tokens * 4, DType::U32, {h.tokens}).value();
+      for (std::uint32_t i = 0; i < h.tokens; ++i) positions.as_mut_slice<std::uint32_t>().value()[i] = h.position + i;
+      const auto rotate = [&](const MlxBuffer& x, const MlxBuffer& norm, MlxBuffer& to, std::uint32_t n) {
+        if (h.norms)
+          step.run(rms_norm(step.encoder, registry, device, x, norm, to,
+                            {.rows = h.tokens * n, .dim = h.dim, .eps = 1e-6f}));
+        step.run(rope(step.encoder, registry, device, h.norms ? to : x, positions, nullptr, to,
+                      {.n_tokens = h.tokens,
+                       .n_heads = n,
+                       .head_dim = h.dim,
+                       .rope_dim = h.rope_dim,
+                       .theta = 1e6f,
+                       .pairing = h.pairing}));
+      };
+      rotate(query, query_norm, rotated_query, h.heads);
+      rotate(key, key_norm, rotated_key, h.kv_heads);
+      const KvCacheWriteParams write{
+          .n_tokens = h.tokens, .n_kv_heads = h.kv_heads, .head_dim = h.dim, .kv_capacity = h.capacity};
+      step.run(kv_cache_write(step.encoder, registry, device, rotated_key, positions, keys, write));
+      step.run(kv_cache_write(step.encoder, registry, device, value, positions, values, write));
+      step.run(attention(step.encoder, registry, device, rotated_query, keys, values, positions, attended,
+                         {.n_tokens = h.tokens,
+                          .n_heads = h.heads,
+                          .n_kv_heads = h.kv_heads,
+                          .head_dim = h.dim,
+                          .kv_capacity = h.capacity,
+                          .scale = 0.1f,
+                          .sliding_window = h.window}));
+      commit(step.encoder, true);
+      for (const MlxBuffer& buffer : step.buffers) results[apart].push_back(bytes(buffer));
+      EXPECT_EQ(ran("heads_attention"), !apart && h.tokens == 1 && h.dim <= 256);
+    }
+    for (std::size_t i = 0; i < results[0].size(); ++i)
+      EXPECT_TRUE(results[0][i] == results[1][i])
+          << "buffer " << i << ", " << h.heads << " of " << h.kv_heads << " heads of " << h.dim << " at " << h.position;
   }
 }
 

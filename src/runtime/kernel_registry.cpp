@@ -37,6 +37,7 @@ std::string_view op_name(Op op) {
     case Op::Sample: return "sample";
     case Op::Checksum: return "checksum";
     case Op::HeadsToCache: return "heads_to_cache";
+    case Op::HeadsAttention: return "heads_attention";
     case Op::AddNorm: return "add_norm";
     case Op::MoeReduceAdd: return "moe_reduce_add";
     case Op::Router: return "router";

@@ -24,6 +24,7 @@ enum class Op {
   Sample,             // SampleArgs
   Checksum,           // ChecksumArgs
   HeadsToCache,       // HeadsToCacheArgs; this and those up to User made by fusion alone
+  HeadsAttention,     // HeadsAttentionArgs
   AddNorm,            // AddNormArgs
   MoeReduceAdd,       // MoeReduceAddArgs
   Router,             // RouterArgs

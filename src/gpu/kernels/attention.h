@@ -15,6 +15,7 @@ namespace mlx_native::gpu {
 /// Partials in scratch: sums of values [splits, rows, head_dim], then (maximum, sum of weights) [splits, rows], where a
 /// row is token * n_heads + head.
 struct AttentionProblem {
+  K_STATIC bool kMakesHeads = false;
   AttentionArgs attention;
   uint32_t splits;
 };
@@ -57,9 +58,9 @@ struct Positions {
   uint64_t begin, end;
 };
 
-/// What the query of this position sees.
-K_FN Positions visible(K_CONST const AttentionArgs& a, uint64_t position) {
-  const uint64_t last = a.positions[a.n_tokens - 1], end = (a.causal && position < last ? position : last) + 1;
+/// What the query of this position sees, where `last` is the last token's.
+K_FN Positions visible(K_CONST const AttentionArgs& a, uint64_t position, uint64_t last) {
+  const uint64_t end = (a.causal && position < last ? position : last) + 1;
   uint64_t begin = last >= a.kv_capacity ? last - a.kv_capacity + 1 : 0;
   if (a.sliding_window && position >= a.sliding_window && position - a.sliding_window + 1 > begin)
     begin = position - a.sliding_window + 1;
@@ -105,7 +106,7 @@ K_FN void attend(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
     for (int m = 0; m < kRows; ++m) {
       const uint64_t row = tile * kRows + m < rows ? tile * kRows + m : rows - 1, token = row / group;
       query_row[m] = token * a.n_heads + kv_head * group + row % group;
-      sees[m] = visible(a, a.positions[token]);
+      sees[m] = visible(a, a.positions[token], a.positions[a.n_tokens - 1]);
       if (sees[m].begin < sees[m].end) {
         all.begin = sees[m].begin < all.begin ? sees[m].begin : all.begin;
         all.end = sees[m].end > all.end ? sees[m].end : all.end;

@@ -4,11 +4,23 @@
 // keys and values are asked for at once. Lanes share a key's values; the partial products of all rows and keys are
 // added over the lanes together, halving their number with each step, so that a score costs one exchange instead of
 // five. Simdgroups meet in scratch at the end; parts of the keys are added by attention_combine.
+//
+// A HeadsAttentionProblem has its queries, and the token's own key and value, made from the products' results: by every
+// group for itself, from what none of them overwrites.
 #pragma once
 
 #include "gpu/kernels/attention.h"
+#include "gpu/kernels/heads_to_cache.h"
 
 namespace mlx_native::gpu {
+
+struct HeadsAttentionProblem {
+  K_STATIC bool kMakesHeads = true;
+  AttentionProblem token;
+  HeadsProblem heads;
+};
+K_FN K_CONST const AttentionProblem& attention_of(K_CONST const AttentionProblem& p) { return p; }
+K_FN K_CONST const AttentionProblem& attention_of(K_CONST const HeadsAttentionProblem& p) { return p.token; }
 
 template <int kShare, int kMostRows>
 struct AttentionTokenShape {
@@ -18,8 +30,85 @@ struct AttentionTokenShape {
   K_STATIC uint32_t kStep = uint32_t(kKeys * kSimdgroups);  // keys of a group
   K_STATIC int kSlice = 32 * kShare;
   // Sums of values, then maximum, sum of weights and factor of each simdgroup and row, then what rows sum up to.
-  K_STATIC int kScratchBytes = kSimdgroups * kRows * (kSlice + 3) * 4 + kRows * 2 * 4;
+  K_STATIC int kScratchBytes = (kSimdgroups * kRows * (kSlice + 3) * 4 + kRows * 2 * 4 + 15) / 16 * 16;
+  // Behind it made heads: angles, queries, key, value, each in kSlice values, then the position.
+  K_STATIC int kMade = kRows + 2, kMadeBytes = ((kMade + 1) * kSlice + 1) * 4;
 };
+
+/// The token's position and angles, to `made`. Reads positions and factors alone.
+template <class Shape, class Thread>
+K_FN void begin_heads(Thread t, K_CONST const HeadsAttentionProblem& p, K_SHARED float* made) {
+  heads_angles(t, p.heads, 0, made);
+  if (t.thread_in_group() == 0) made[(Shape::kMade + 1) * Shape::kSlice] = bits_to_float(p.heads.heads.positions[0]);
+}
+template <class Shape, class Thread>
+K_FN uint32_t position_of(Thread, K_CONST const HeadsAttentionProblem&, const K_SHARED float* made) {
+  return float_to_bits(made[(Shape::kMade + 1) * Shape::kSlice]);
+}
+template <class Shape, class Thread>
+K_FN uint32_t position_of(Thread, K_CONST const AttentionProblem& p, const K_SHARED float*) {
+  return p.attention.positions[0];
+}
+
+/// The queries of `rows` heads from first_row on, the last one repeated, and the KV head's key and value, to `made`.
+template <class Shape, class Thread>
+K_FN void make_heads(Thread t, K_CONST const HeadsAttentionProblem& p, uint64_t first_row, uint32_t rows,
+                     uint64_t kv_head, K_SHARED float* made) {
+  K_CONST const HeadsToCacheArgs& a = p.heads.heads;
+  constexpr uint32_t kRows = uint32_t(Shape::kRows), kMade = uint32_t(Shape::kMade);
+  for (uint32_t first = 0; first < kMade; first += t.simdgroups()) {
+    const uint32_t i = first + t.simdgroup(), row = i < rows ? i : rows - 1;
+    const bool is_query = i < kRows, is_key = i == kRows;
+    const K_GLOBAL float* const from = is_query ? a.query_from + (first_row + row) * a.head_dim
+                                                : (is_key ? a.key_from : a.value) + kv_head * a.head_dim;
+    make_head(t, p.heads, i < kMade ? from : nullptr,
+              is_query ? a.query_norm
+              : is_key ? a.key_norm
+                       : nullptr,
+              is_query || is_key, made, made + (1 + (i < kMade ? i : 0)) * Shape::kSlice);
+  }
+}
+
+/// Where made heads belong: queries by the groups of the first part of the keys, the key by the first of these, what
+/// the cache remembers by the first of those whose part ends with the token.
+template <class Shape, class Thread>
+K_FN void store_heads(Thread t, K_CONST const HeadsAttentionProblem& p, uint64_t first_row, uint32_t rows,
+                      uint64_t kv_head, uint64_t slot, bool first_tile, bool first_split, bool ends,
+                      const K_SHARED float* made) {
+  K_CONST const HeadsToCacheArgs& a = p.heads.heads;
+  const K_SHARED float* const key = made + (1 + Shape::kRows) * Shape::kSlice;
+  for (uint32_t i = t.thread_in_group(); i < rows * a.head_dim && first_split; i += t.threads_in_group()) {
+    const uint32_t m = i / a.head_dim, at = i - m * a.head_dim;
+    a.query[first_row * a.head_dim + i] = made[(1 + m) * Shape::kSlice + at];
+  }
+  for (uint32_t i = t.thread_in_group(); i < a.head_dim && first_tile; i += t.threads_in_group()) {
+    if (first_split) a.key[kv_head * a.head_dim + i] = key[i];
+    if (!ends) continue;
+    store_in_cache(a.k_cache, slot + i, key[i], a.f16);
+    store_in_cache(a.v_cache, slot + i, key[Shape::kSlice + i], a.f16);
+  }
+}
+
+/// As it comes back from a cache of these.
+template <class T>
+K_FN float remembered(float x) {
+  if constexpr (sizeof(T) == 2) return half_to_float(float_to_half(x));
+  return x;
+}
+/// This lane's share of the n values of a made head.
+template <int kPack, int kChunks>
+K_FN LaneValues<kPack, kChunks> share_of(const K_SHARED float* head, uint32_t lane, uint32_t n) {
+  LaneValues<kPack, kChunks> values;
+  K_UNROLL
+  for (int c = 0; c < kChunks; ++c) {
+    const uint32_t i = (32 * uint32_t(c) + lane) * kPack;
+    Pack<float, kPack> pack = {};
+    if (i < n) pack = *reinterpret_cast<const K_SHARED Pack<float, kPack>*>(head + i);
+    K_UNROLL
+    for (int j = 0; j < kPack; ++j) values.v[c * kPack + j] = pack.v[j];
+  }
+  return values;
+}
 
 template <int kCount>
 struct Values {
@@ -53,8 +142,11 @@ K_FN Values<kept_values(kCount, kApart)> add_over_lanes(Thread t, Values<kCount>
   }
 }
 
-template <class T, int kPack, int kChunks, int kMostRows, class Thread>
-K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED float* scratch) {
+/// With kMakesHeads, scratch has kMadeBytes more, which begin_heads() was called for.
+template <class T, int kPack, int kChunks, int kMostRows, class Thread, class Problem>
+K_FN void attend_token(Thread t, K_CONST const Problem& problem, K_SHARED float* scratch) {
+  constexpr bool kMakes = Problem::kMakesHeads;
+  K_CONST const AttentionProblem& p = attention_of(problem);
   using Share = LaneValues<kPack, kChunks>;
   using Shape = AttentionTokenShape<kPack * kChunks, kMostRows>;
   constexpr int kShare = kPack * kChunks, kRows = Shape::kRows, kKeys = Shape::kKeys, kSlice = Shape::kSlice;
@@ -63,7 +155,11 @@ K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED flo
   K_CONST const AttentionArgs& a = p.attention;
   const uint32_t group = a.n_heads / a.n_kv_heads, tiles = (group - 1) / kRows + 1;
   const uint64_t units = uint64_t(a.n_kv_heads) * tiles * p.splits;
-  const Positions sees = visible(a, a.positions[0]);
+  K_SHARED float* const made = scratch + Shape::kScratchBytes / 4;
+  if constexpr (kMakes) t.barrier();
+  const uint32_t position = position_of<Shape>(t, problem, made);
+  const Positions sees = visible(a, position, position);
+  const uint64_t cached = kMakes ? sees.end - 1 : sees.end;  // what is before it, the cache has
   const uint64_t length = sees.end - sees.begin, per_split = (length + p.splits - 1) / p.splits;
   const uint64_t share = (per_split + Shape::kStep - 1) / Shape::kStep * Shape::kStep;
   const Ring ring = {sees.begin, sees.begin % a.kv_capacity, a.kv_capacity};
@@ -77,11 +173,17 @@ K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED flo
     const K_GLOBAL T* const keys = reinterpret_cast<const K_GLOBAL T*>(a.k_cache) + cache;
     const K_GLOBAL T* const values = reinterpret_cast<const K_GLOBAL T*>(a.v_cache) + cache;
 
+    const uint32_t rows = group - tile * kRows < uint32_t(kRows) ? group - tile * kRows : uint32_t(kRows);
+
+    if constexpr (kMakes) make_heads<Shape>(t, problem, first_row, rows, kv_head, made);
     Share query[kRows], sums[kRows];
     K_UNROLL
     for (int m = 0; m < kRows; ++m) {
-      const uint64_t row = tile * kRows + uint32_t(m) < group ? first_row + uint32_t(m) : first_row;
-      query[m] = load_share<float, kPack, kChunks>(a.query + row * a.head_dim, t.lane(), a.head_dim);
+      const uint64_t row = uint32_t(m) < rows ? first_row + uint32_t(m) : first_row;
+      if constexpr (kMakes)
+        query[m] = share_of<kPack, kChunks>(made + (1 + m) * kSlice, t.lane(), a.head_dim);
+      else
+        query[m] = load_share<float, kPack, kChunks>(a.query + row * a.head_dim, t.lane(), a.head_dim);
       K_UNROLL
       for (int i = 0; i < kShare; ++i) sums[m].v[i] = 0.0f;
     }
@@ -91,8 +193,19 @@ K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED flo
       K_UNROLL
       for (int j = 0; j < kKeys; ++j) {
         const uint64_t at = ring.slot(clamp_to(sees, first + uint32_t(j))) * a.head_dim;
-        k[j] = load_share<T, kPack, kChunks>(keys + at, t.lane(), a.head_dim);
-        v[j] = load_share<T, kPack, kChunks>(values + at, t.lane(), a.head_dim);
+        const uint32_t count = kMakes && first + uint32_t(j) >= cached ? 0 : a.head_dim;
+        k[j] = load_share<T, kPack, kChunks>(keys + at, t.lane(), count);
+        v[j] = load_share<T, kPack, kChunks>(values + at, t.lane(), count);
+      }
+      if (kMakes && first + uint32_t(kKeys) > cached) {
+        const Share own_key = share_of<kPack, kChunks>(made + (1 + kRows) * kSlice, t.lane(), a.head_dim),
+                    own_value = share_of<kPack, kChunks>(made + (2 + kRows) * kSlice, t.lane(), a.head_dim);
+        K_UNROLL
+        for (int j = 0; j < kKeys; ++j) {
+          K_UNROLL
+          for (int i = 0; i < kShare && first + uint32_t(j) == cached; ++i)
+            k[j].v[i] = remembered<T>(own_key.v[i]), v[j].v[i] = remembered<T>(own_value.v[i]);
+        }
       }
       Values<kCount> products;
       K_UNROLL
@@ -183,7 +296,7 @@ K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED flo
     K_GLOBAL float* const partials = reinterpret_cast<K_GLOBAL float*>(a.scratch);
     for (uint32_t i = t.thread_in_group(); i < kRows * a.head_dim; i += t.threads_in_group()) {
       const uint32_t m = i / a.head_dim, at = i - m * a.head_dim;
-      if (tile * kRows + m >= group) break;
+      if (m >= rows) break;
       float sum = 0.0f;
       for (uint32_t w = 0; w < t.simdgroups(); ++w) {
         const float factor = states[3 * (w * kRows + m) + 2];
@@ -203,6 +316,9 @@ K_FN void attend_token(Thread t, K_CONST const AttentionProblem& p, K_SHARED flo
         state[1] = totals[2 * m + 1];
       }
     }
+    if constexpr (kMakes)
+      store_heads<Shape>(t, problem, first_row, rows, kv_head, cache + ring.slot(cached) * a.head_dim, tile == 0,
+                         split == 0, start <= cached && cached < stop, made);
     t.barrier();
   }
 }

@@ -37,11 +37,43 @@ K_FN void store_in_cache(K_GLOBAL uint8_t* cache, uint64_t at, float x, uint32_t
     reinterpret_cast<K_GLOBAL float*>(cache)[at] = x;
 }
 
+/// A head's row from memory to `head`: normed where there is a weight, and rotated by `angles` (heads_angles) where it
+/// `rotates`. By a simdgroup, while all others of the group do the same for theirs; from null: for none.
+template <class Thread>
+K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, const K_GLOBAL float* from, const K_GLOBAL float* norm,
+                    bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
+  constexpr uint32_t kKept = HeadsShape::kMostDim / 32;
+  K_CONST const HeadsToCacheArgs& a = p.heads;
+  float kept[kKept], weight[kKept], sum = 0.0f;
+  K_UNROLL
+  for (uint32_t j = 0; j < kKept; ++j) {
+    const uint32_t i = t.lane() + 32 * j;
+    kept[j] = from && i < a.head_dim ? from[i] : 0.0f;
+    weight[j] = norm && i < a.head_dim ? norm[i] : 1.0f;
+  }
+  K_UNROLL
+  for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(kept[j], kept[j], sum);
+  sum = t.simd_sum(sum);
+  const float r = norm ? 1.0f / square_root(sum / float(a.head_dim) + a.eps) : 1.0f;
+  K_UNROLL
+  for (uint32_t j = 0; j < kKept; ++j) {
+    const uint32_t i = t.lane() + 32 * j;
+    if (from && i < a.head_dim) head[i] = norm ? kept[j] * r * weight[j] : kept[j];
+  }
+  t.barrier();
+  for (uint32_t pair = t.lane(); pair < a.rope_dim / 2 && from && rotates; pair += 32) {
+    const uint32_t first = a.adjacent ? 2 * pair : pair, second = first + a.pair_split;
+    const float x = head[first], y = head[second], sine = angles[2 * pair], cosine = angles[2 * pair + 1];
+    head[first] = x * cosine - y * sine;
+    head[second] = x * sine + y * cosine;
+  }
+  t.barrier();
+}
+
 /// A group for a part of a token's heads, a simdgroup for one of them at a time: first queries, then keys, then values.
 /// scratch begins with the first unit's angles.
 template <class Thread>
 K_FN void heads_to_cache(Thread t, K_CONST const HeadsProblem& p, K_SHARED float* scratch) {
-  constexpr uint32_t kKept = HeadsShape::kMostDim / 32;
   K_CONST const HeadsToCacheArgs& a = p.heads;
   K_SHARED float* const head = scratch + (1 + t.simdgroup()) * HeadsShape::kMostDim;
   const uint32_t rows = a.n_heads + 2 * a.n_kv_heads;
@@ -55,46 +87,14 @@ K_FN void heads_to_cache(Thread t, K_CONST const HeadsProblem& p, K_SHARED float
       const uint32_t kv_head = is_query || !is ? 0 : (row - a.n_heads) % a.n_kv_heads;
       const uint64_t at = (is_query ? token * a.n_heads + row : token * a.n_kv_heads + kv_head) * a.head_dim;
       const uint64_t slot = (uint64_t(kv_head) * a.kv_capacity + a.positions[token] % a.kv_capacity) * a.head_dim;
-      const K_GLOBAL float* const from = (is_query ? a.query : is_key ? a.key : a.value) + at;
+      const K_GLOBAL float* const from = (is_query ? a.query_from : is_key ? a.key_from : a.value) + at;
       const K_GLOBAL float* const norm = is_query ? a.query_norm : is_key ? a.key_norm : nullptr;
-      float kept[kKept], weight[kKept], sum = 0.0f;
-      K_UNROLL
-      for (uint32_t j = 0; j < kKept; ++j) {
-        const uint32_t i = t.lane() + 32 * j;
-        kept[j] = is && i < a.head_dim ? from[i] : 0.0f;
-        weight[j] = norm && i < a.head_dim ? norm[i] : 1.0f;
-      }
-      K_UNROLL
-      for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(kept[j], kept[j], sum);
-      sum = t.simd_sum(sum);
-      const float r = norm ? 1.0f / square_root(sum / float(a.head_dim) + a.eps) : 1.0f;
-      K_UNROLL
-      for (uint32_t j = 0; j < kKept; ++j) {
-        const uint32_t i = t.lane() + 32 * j;
-        if (i < a.head_dim) head[i] = norm ? kept[j] * r * weight[j] : kept[j];
-      }
-      t.barrier();
-      if (is) {
-        K_GLOBAL float* const to = (is_query ? a.query : a.key) + at;
-        for (uint32_t pair = t.lane(); pair < a.rope_dim / 2 && (is_query || is_key); pair += 32) {
-          const uint32_t first = a.adjacent ? 2 * pair : pair, second = first + a.pair_split;
-          const float x = head[first], y = head[second], sine = scratch[2 * pair], cosine = scratch[2 * pair + 1];
-          const float new_x = x * cosine - y * sine, new_y = x * sine + y * cosine;
-          to[first] = new_x;
-          to[second] = new_y;
-          if (is_key) {
-            store_in_cache(a.k_cache, slot + first, new_x, a.f16);
-            store_in_cache(a.k_cache, slot + second, new_y, a.f16);
-          }
-        }
-        for (uint32_t i = t.lane(); i < a.head_dim; i += 32) {
-          if (!is_query && !is_key) {
-            store_in_cache(a.v_cache, slot + i, head[i], a.f16);
-          } else if (!is_rotated(p.rope.rope, i)) {
-            to[i] = head[i];
-            if (is_key) store_in_cache(a.k_cache, slot + i, head[i], a.f16);
-          }
-        }
+      make_head(t, p, is ? from : nullptr, norm, is_query || is_key, scratch, head);
+      K_GLOBAL float* const to = (is_query ? a.query : a.key) + at;
+      for (uint32_t i = t.lane(); i < a.head_dim && is; i += 32) {
+        const float x = head[i];
+        if (is_query || is_key) to[i] = x;
+        if (!is_query) store_in_cache(is_key ? a.k_cache : a.v_cache, slot + i, x, a.f16);
       }
       t.barrier();
     }

@@ -8,6 +8,7 @@
 #include "gpu/kernels/attention_token.h"
 #include "gpu/kernels/kv_cache.h"
 #include "gpu/launch/grid.h"
+#include "gpu/launch/rope.h"
 
 namespace mlx_native::gpu {
 
@@ -40,6 +41,28 @@ struct AttendTokenKernel {
   static K_FN void run(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
     attend_token<T, kPack, kChunks, kMostRows>(t, a, scratch);
   }
+};
+
+/// As HeadsToCacheKernel, in two halves.
+template <class T, int kPack, int kChunks, int kMostRows>
+struct HeadsAttentionKernel {
+  using Args = HeadsAttentionProblem;
+  using Shape = AttentionTokenShape<kPack * kChunks, kMostRows>;
+  K_STATIC int kThreads = 32 * Shape::kSimdgroups, kScratchBytes = Shape::kScratchBytes + Shape::kMadeBytes;
+  template <class Thread>
+  static K_FN void before(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
+    begin_heads<Shape>(t, a, scratch + Shape::kScratchBytes / 4);
+  }
+  template <class Thread>
+  static K_FN void after(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
+    attend_token<T, kPack, kChunks, kMostRows>(t, a, scratch);
+  }
+  template <class Thread>
+  static K_FN void run(Thread t, K_CONST const Args& a, K_SHARED float* scratch) {
+    before(t, a, scratch);
+    after(t, a, scratch);
+  }
+  static bool reads_early(const Args& a, const auto& is_new) { return rotates_by_new(a.heads, is_new); }
 };
 
 struct AttentionCombineKernel {
@@ -82,6 +105,47 @@ struct Attention {
       launch_as<float>(on, a);
   }
 
+  template <int kPack, int kChunks>
+  struct Packs {};
+  /// Calls use(Packs<...>) with the packs of values that a lane takes; false: there are none.
+  template <class T>
+  static bool with_packs(const Args& a, const auto& use) {
+    const auto packs_of = [&](std::uint32_t n) {
+      const auto addresses = reinterpret_cast<std::uintptr_t>(a.k_cache) | reinterpret_cast<std::uintptr_t>(a.v_cache);
+      return a.head_dim % n == 0 && addresses % (n * sizeof(T)) == 0 &&
+             (a.n_tokens > 1 || reinterpret_cast<std::uintptr_t>(a.query) % (n * sizeof(float)) == 0);
+    };
+    if (a.head_dim <= 64 && packs_of(2))
+      use(Packs<2, 1>{});
+    else if (a.head_dim <= 128 && packs_of(4))
+      use(Packs<4, 1>{});
+    else if (a.head_dim <= 256 && packs_of(4))
+      use(Packs<4, 2>{});
+    else if (a.head_dim <= 512 && packs_of(4))
+      use(Packs<4, 4>{});
+    else
+      return false;
+    return true;
+  }
+  /// One token's, by Kernel<T, kPack, kChunks, kMostRows>; problem_of() makes its arguments of an AttentionProblem.
+  template <template <class, int, int, int> class Kernel, class T, int kPack, int kChunks, class Launcher>
+  static void launch_token(Launcher& on, const Args& a, const auto& problem_of) {
+    const auto launch_rows = [&]<int kMostRows> {
+      using Chosen = Kernel<T, kPack, kChunks, kMostRows>;
+      const std::uint64_t row_groups = tiles(a.n_heads / a.n_kv_heads, Chosen::Shape::kRows) * a.n_kv_heads;
+      const AttentionProblem problem{a, token_splits(a, row_groups)};
+      on.template run<Chosen>(group_count(row_groups * problem.splits), problem_of(problem));
+      if (problem.splits > 1) on.template run<AttentionCombineKernel>(group_count(a.n_heads), problem);
+    };
+    const std::uint32_t group = a.n_heads / a.n_kv_heads;
+    if (group == 1)
+      launch_rows.template operator()<1>();
+    else if (group == 2)
+      launch_rows.template operator()<2>();
+    else
+      launch_rows.template operator()<4>();
+  }
+
  private:
   // About what fills the largest GPU of today: 132 multiprocessors with 16 simdgroups each.
   static constexpr std::uint64_t kEnoughSimdgroups = 2048, kEnoughGroups = 264;
@@ -107,41 +171,13 @@ struct Attention {
 
   template <class T, class Launcher>
   static void launch_as(Launcher& on, const Args& a) {
-    const auto packs_of = [&](std::uint32_t n) {
-      const auto addresses = reinterpret_cast<std::uintptr_t>(a.k_cache) | reinterpret_cast<std::uintptr_t>(a.v_cache);
-      return a.head_dim % n == 0 && addresses % (n * sizeof(T)) == 0 &&
-             (a.n_tokens > 1 || reinterpret_cast<std::uintptr_t>(a.query) % (n * sizeof(float)) == 0);
+    const auto launch_packs = [&]<int kPack, int kChunks>(Packs<kPack, kChunks>) {
+      if (a.n_tokens > 1)
+        launch_rows<T, kPack, kChunks>(on, a);
+      else
+        launch_token<AttendTokenKernel, T, kPack, kChunks>(on, a, [](const AttentionProblem& p) { return p; });
     };
-    if (a.head_dim <= 64 && packs_of(2))
-      launch_packs<T, 2, 1>(on, a);
-    else if (a.head_dim <= 128 && packs_of(4))
-      launch_packs<T, 4, 1>(on, a);
-    else if (a.head_dim <= 256 && packs_of(4))
-      launch_packs<T, 4, 2>(on, a);
-    else if (a.head_dim <= 512 && packs_of(4))
-      launch_packs<T, 4, 4>(on, a);
-    else
-      launch_rows<T, 1, 16>(on, a);
-  }
-  template <class T, int kPack, int kChunks, class Launcher>
-  static void launch_packs(Launcher& on, const Args& a) {
-    const std::uint32_t group = a.n_heads / a.n_kv_heads;
-    if (a.n_tokens > 1)
-      launch_rows<T, kPack, kChunks>(on, a);
-    else if (group == 1)
-      launch_token<T, kPack, kChunks, 1>(on, a);
-    else if (group == 2)
-      launch_token<T, kPack, kChunks, 2>(on, a);
-    else
-      launch_token<T, kPack, kChunks, 4>(on, a);
-  }
-  template <class T, int kPack, int kChunks, int kMostRows, class Launcher>
-  static void launch_token(Launcher& on, const Args& a) {
-    using Kernel = AttendTokenKernel<T, kPack, kChunks, kMostRows>;
-    const std::uint64_t row_groups = tiles(a.n_heads / a.n_kv_heads, Kernel::Shape::kRows) * a.n_kv_heads;
-    const AttentionProblem problem{a, token_splits(a, row_groups)};
-    on.template run<Kernel>(group_count(row_groups * problem.splits), problem);
-    if (problem.splits > 1) on.template run<AttentionCombineKernel>(group_count(a.n_heads), problem);
+    if (!with_packs<T>(a, launch_packs)) launch_rows<T, 1, 16>(on, a);
   }
   template <class T, int kPack, int kChunks, class Launcher>
   static void launch_rows(Launcher& on, const Args& a) {
@@ -155,6 +191,58 @@ struct Attention {
       on.template run<AttendKernel<T, kPack, kChunks, 4>>(groups, problem);
     if (problem.splits > 1)
       on.template run<AttentionCombineKernel>(group_count(std::uint64_t{a.n_tokens} * a.n_heads), problem);
+  }
+};
+
+/// The bits of HeadsToCache and then Attention.
+struct HeadsAttention {
+  using Args = HeadsAttentionArgs;
+  using Alone = Attention;
+
+  static bool supports(const Args& args) {
+    const AttentionArgs a = attention(args);
+    const auto nothing = [](auto) {};
+    return a.n_tokens == 1 && a.head_dim <= HeadsShape::kMostDim &&
+           (a.f16 ? Attention::with_packs<std::uint16_t>(a, nothing) : Attention::with_packs<float>(a, nothing));
+  }
+  template <class Launcher>
+  static void launch(Launcher& on, const Args& args) {
+    if (args.heads.f16)
+      launch_as<std::uint16_t>(on, args);
+    else
+      launch_as<float>(on, args);
+  }
+
+ private:
+  static AttentionArgs attention(const Args& args) {
+    const HeadsToCacheArgs& h = args.heads;
+    return {.query = h.query,
+            .k_cache = h.k_cache,
+            .v_cache = h.v_cache,
+            .positions = h.positions,
+            .output = args.output,
+            .scratch = args.scratch,
+            .f16 = h.f16,
+            .n_tokens = h.n_tokens,
+            .n_heads = h.n_heads,
+            .n_kv_heads = h.n_kv_heads,
+            .head_dim = h.head_dim,
+            .kv_capacity = h.kv_capacity,
+            .causal = args.causal,
+            .sliding_window = args.sliding_window,
+            .scale = args.scale,
+            .softcap = args.softcap};
+  }
+  template <class T, class Launcher>
+  static void launch_as(Launcher& on, const Args& args) {
+    const AttentionArgs a = attention(args);
+    const HeadsProblem heads = heads_problem(args.heads, 1);
+    (void)Attention::with_packs<T>(a, [&]<int kPack, int kChunks>(Attention::Packs<kPack, kChunks>) {
+      if constexpr (32 * kPack * kChunks <= HeadsShape::kMostDim)
+        Attention::launch_token<HeadsAttentionKernel, T, kPack, kChunks>(on, a, [&](const AttentionProblem& p) {
+          return HeadsAttentionProblem{p, heads};
+        });
+    });
   }
 };
 

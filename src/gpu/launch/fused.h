@@ -26,9 +26,7 @@ struct HeadsToCacheKernel {
     before(t, a, scratch);
     after(t, a, scratch);
   }
-  static bool reads_early(const Args& a, const auto& is_new) {
-    return is_new(a.heads.positions) || (a.heads.freq_factors && is_new(a.heads.freq_factors));
-  }
+  static bool reads_early(const Args& a, const auto& is_new) { return rotates_by_new(a, is_new); }
 };
 
 struct AddNormKernel {
@@ -49,19 +47,7 @@ struct HeadsToCache {
     // A head per simdgroup, as long as that fills the machine; else groups that share a token's angles.
     const std::uint64_t parts = tiles(a.n_heads + std::uint64_t{2} * a.n_kv_heads, HeadsShape::kThreads / 32);
     const bool few = a.n_tokens * parts <= kFew;
-    const RopeArgs rope{.input = a.query,
-                        .positions = a.positions,
-                        .freq_factors = a.freq_factors,
-                        .output = a.query,
-                        .n_tokens = a.n_tokens,
-                        .n_heads = a.n_heads,
-                        .head_dim = a.head_dim,
-                        .rope_dim = a.rope_dim,
-                        .adjacent = a.adjacent,
-                        .pair_split = a.pair_split,
-                        .theta = a.theta,
-                        .freq_scale = a.freq_scale};
-    const HeadsProblem problem{a, Rope::problem(rope), few ? static_cast<std::uint32_t>(parts) : 1};
+    const HeadsProblem problem = heads_problem(a, few ? static_cast<std::uint32_t>(parts) : 1);
     on.template run<HeadsToCacheKernel>(group_count(std::uint64_t{a.n_tokens} * problem.parts), problem);
   }
 

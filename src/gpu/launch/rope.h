@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "gpu/kernels/heads_to_cache.h"
 #include "gpu/kernels/rope.h"
 #include "gpu/launch/grid.h"
 
@@ -58,5 +59,25 @@ struct Rope {
     return log;
   }
 };
+
+inline HeadsProblem heads_problem(const HeadsToCacheArgs& a, std::uint32_t parts) {
+  const RopeArgs rope{.input = a.query,
+                      .positions = a.positions,
+                      .freq_factors = a.freq_factors,
+                      .output = a.query,
+                      .n_tokens = a.n_tokens,
+                      .n_heads = a.n_heads,
+                      .head_dim = a.head_dim,
+                      .rope_dim = a.rope_dim,
+                      .adjacent = a.adjacent,
+                      .pair_split = a.pair_split,
+                      .theta = a.theta,
+                      .freq_scale = a.freq_scale};
+  return {a, Rope::problem(rope), parts};
+}
+/// Whether a command before writes what heads_angles() reads.
+bool rotates_by_new(const HeadsProblem& p, const auto& is_new) {
+  return is_new(p.heads.positions) || (p.heads.freq_factors && is_new(p.heads.freq_factors));
+}
 
 }  // namespace mlx_native::gpu

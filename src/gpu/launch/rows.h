@@ -24,6 +24,8 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
     bool (*supports)(const void*) = nullptr;
     if constexpr (requires(const typename Family::Args& args) { Family::supports(args); })
       supports = [](const void* args) { return Family::supports(*static_cast<const typename Family::Args*>(args)); };
+    detail::KernelEntry alone = nullptr;
+    if constexpr (requires { typename Family::Alone; }) alone = Entries::template entry<typename Family::Alone>();
     all.push_back({.name = format ? fmt::format("{}.{}.{}", prefix, detail::op_name(op), ggml_type_name(*format))
                                   : fmt::format("{}.{}", prefix, detail::op_name(op)),
                    .backend = backend,
@@ -31,7 +33,8 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
                    .format = format,
                    .entry = Entries::template entry<Family>(),
                    .supports = supports,
-                   .scratch_bytes = scratch_bytes});
+                   .scratch_bytes = scratch_bytes,
+                   .alone = alone});
   };
   add.template operator()<RmsNorm>(detail::Op::RmsNorm, std::nullopt);
   add.template operator()<Rope>(detail::Op::Rope, std::nullopt);
@@ -44,6 +47,7 @@ std::vector<detail::Kernel> rows(Backend backend, std::string_view prefix) {
   add.template operator()<MoeSoftmaxTopk>(detail::Op::MoeSoftmaxTopk, std::nullopt);
   add.template operator()<MoeWeightedReduce>(detail::Op::MoeWeightedReduce, std::nullopt);
   add.template operator()<HeadsToCache>(detail::Op::HeadsToCache, std::nullopt);
+  add.template operator()<HeadsAttention>(detail::Op::HeadsAttention, std::nullopt);
   add.template operator()<AddNorm>(detail::Op::AddNorm, std::nullopt);
   add.template operator()<MoeReduceAdd>(detail::Op::MoeReduceAdd, std::nullopt);
   add.template operator()<Argmax>(detail::Op::Argmax, std::nullopt);
