@@ -1,7 +1,9 @@
 // Products on Hopper's tensor cores: groups that stay on their multiprocessor and take tile after tile of
 // y^T = W x^T, 128 or 192 rows of W by up to kTokens rows of x.
 //
-//   loaders      one warpgroup: a thread starts the copies of x, another those of raw weights, both some way ahead
+//   loaders      one warpgroup: a thread starts the copies of x, another those of raw weights, both some way ahead.
+//   Where
+//                experts have many rows of x, three warps gather these
 //   multipliers  two or three warpgroups, each of 64 of the rows: decode raw weights from shared memory into registers,
 //                the tall operand of wgmma, while their product before or another warpgroup's is under way
 //
@@ -51,6 +53,7 @@ struct Multiplier {
   template <int kColumns>
   __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Frags& now, Frags& next) {
     rings.x.await_full();
+    if constexpr (Shape::kGather) fence_tensor_reads();
     const uint64_t x = operand(rings.x.here());
     hold(sums);
     now.hold();
@@ -284,7 +287,10 @@ struct Multiplier {
       release_weights();  // now that a product has what was read of them
       if constexpr (kFull) {
         static_assert(!Shape::kAhead);
-        add(sums, part, 1.0f, 1.0f);
+        if constexpr (ExactPairs<Format>)
+          add(sums, part, factors[0].unit, factors[1].unit);
+        else
+          add(sums, part, 1.0f, 1.0f);
 #pragma unroll
         for (int i = 0; i < kColumns / 2; ++i) part[i] = 0.0f;
         hold(part);
@@ -306,11 +312,23 @@ struct Multiplier {
 
   template <int kSums>
   __device__ __forceinline__ void write(const Unit& unit, const float (&sums)[kSums]) {
-    const uint32_t row = unit.first_row + 16 * warp + g;
-    float* const output = (p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output) + row;
-    const bool first = row < p.n, second = row + 8 < p.n, routed = p.routing.tiles;
     await_previous();
     rings.info.await_full();
+    if (unit.first_row + Shape::kRows <= p.n)
+      store<true>(unit, sums);
+    else
+      store<false>(unit, sums);
+    __syncwarp();
+    if (lane == 0) rings.info.empty[rings.info.place].arrive();
+    rings.info.next();
+  }
+  /// kWhole: whether all rows of the tile are there.
+  template <bool kWhole, int kSums>
+  __device__ __forceinline__ void store(const Unit& unit, const float (&sums)[kSums]) {
+    const uint32_t row = unit.first_row + 16 * warp + g, pitch = p.n * uint32_t(sizeof(float));
+    auto* const output =
+        reinterpret_cast<uint8_t*>((p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output) + row);
+    const bool first = kWhole || row < p.n, second = kWhole || row + 8 < p.n, routed = p.routing.tiles;
     const float2* const units_of = reinterpret_cast<const float2*>(rings.info.here()) + t;
     const uint2* const slots = reinterpret_cast<const uint2*>(rings.info.here() + 4 * Shape::kTokens) + t;
 #pragma unroll
@@ -321,15 +339,12 @@ struct Multiplier {
       if (routed) to = slots[4 * j];
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
-        float* const y = output + uint64_t(c ? to.y : to.x) * p.n;
+        float* const y = reinterpret_cast<float*>(output + uint64_t(c ? to.y : to.x) * pitch);
         const bool wanted = token + c < unit.tokens;
         if (wanted && first) y[0] = (c ? by.y : by.x) * sums[4 * j + c];
         if (wanted && second) y[8] = (c ? by.y : by.x) * sums[4 * j + 2 + c];
       }
     }
-    __syncwarp();
-    if (lane == 0) rings.info.empty[rings.info.place].arrive();
-    rings.info.next();
   }
 
   /// By the narrowest product that is wide enough.
@@ -375,8 +390,13 @@ __global__ void __launch_bounds__(WgmmaShape<Format, kFull, Plan>::kThreads, Wgm
   } else {
     release_registers<Shape::kLoaderRegisters>();
     const uint32_t thread = threadIdx.x - Shape::kMultipliers * Shape::kGroup;
-    if (thread == 0) load_x<kFull, Shape>(p, units, rings.x, rings.info);
-    if (thread == 32) load_weights<Shape>(p, units, rings.raw);
+    if constexpr (Shape::kGather) {
+      if (thread < kGatherers) gather_x<Shape>(p, units, thread, rings.x, rings.info);
+      if (thread == kGatherers) load_weights<Shape>(p, units, rings.raw);
+    } else {
+      if (thread == 0) load_x<kFull, Shape>(p, units, rings.x, rings.info);
+      if (thread == 32) load_weights<Shape>(p, units, rings.raw);
+    }
   }
 #endif
 }

@@ -50,6 +50,8 @@ struct Routing {
   uint32_t* slot_of;  // [rows]
   RoutedTile* tiles;  // sorted by expert
   uint32_t* n_tiles;
+  uint32_t top_k;
+  bool gathered;  // rows of PackedX are tokens, and not those of `slot_of`
 };
 inline constexpr uint32_t kNoRow = ~0u;
 
@@ -60,6 +62,9 @@ template <class Format>
 concept ExactGroups = (!Format::kPlain) && (!Format::kHasOffset) && (Format::kGroup == 32);
 template <class Format>
 concept ExactSpans = (!Format::kPlain) && (Format::kHasOffset) && Format::kPairs && (Format::kBits <= 5);
+/// Three products, but of exact halfs: what codes times a small integer scale is rounded to, and the rest.
+template <class Format>
+concept ExactPairs = (!Format::kPlain) && (!Format::kHasOffset) && Format::kPairs && (Format::kGroup == 16);
 
 /// Hands out consecutive parts of memory, each at a multiple of 1024 bytes. With a null start it measures.
 class Carver {
@@ -104,7 +109,7 @@ inline std::uint64_t most_rows(const MatmulIdArgs& a) {
 
 inline Routing carve_routing(Carver& carver, const MatmulIdArgs& a, std::uint32_t tile_rows) {
   return {carver.take<uint32_t>(most_rows(a) + 8), carver.take<RoutedTile>(most_tiles(a, tile_rows)),
-          carver.take<uint32_t>(1)};
+          carver.take<uint32_t>(1), a.top_k, false};
 }
 
 }  // namespace mlx_native::cuda

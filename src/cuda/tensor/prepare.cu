@@ -52,13 +52,16 @@ __device__ void load_run(const float* row, uint32_t run, uint32_t k, uint32_t sp
   }
 }
 
-/// Until all threads of a team are here.
+/// Until all threads of a team are here. With a name that is known at run time only, a group would hold all 16
+/// barriers, and a multiprocessor has 64.
+template <int kTeamsOfGroup>
 __device__ __forceinline__ void await_team() {
+  if constexpr (kTeamsOfGroup == 1) return __syncthreads();
   asm volatile("bar.sync %0, %1;" ::"r"(1 + threadIdx.x / kTeamThreads), "n"(kTeamThreads) : "memory");
 }
 
 /// A row of x in the hands of a team.
-template <bool kFull, bool kAligned>
+template <bool kFull, bool kAligned, int kTeamsOfGroup>
 struct RowOfX {
   static constexpr int kParts = kFull ? 2 : 1;
   static constexpr uint32_t kHeld = 2;  // runs that stay in registers
@@ -91,9 +94,9 @@ struct RowOfX {
     }
 #pragma unroll
     for (int apart = 16; apart > 0; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
-    await_team();
+    await_team<kTeamsOfGroup>();
     if (thread % 32 == 0) largest[thread / 32] = most;
-    await_team();
+    await_team<kTeamsOfGroup>();
 #pragma unroll
     for (int i = 0; i < kTeamThreads / 32; ++i) most = fmaxf(most, largest[i]);
     // Beyond 2^100 and 2^-100 nothing is gained, and the reciprocal stays normal. Infinity and NaN go through as they
@@ -197,12 +200,12 @@ struct PackArgs {
 
 /// A group per row of x.
 template <bool kFull, bool kAligned>
-__global__ void __launch_bounds__(kTeamThreads, 7) pack_kernel(const PackArgs a) {
+__global__ void __launch_bounds__(kTeamThreads, 8) pack_kernel(const PackArgs a) {
   __shared__ float largest[kTeamThreads / 32];
   await_previous();
   allow_next();
   for (uint32_t i = blockIdx.x; i < a.rows; i += gridDim.x) {
-    RowOfX<kFull, kAligned> row{a.packed, a.x + uint64_t(i) * a.k, a.k};
+    RowOfX<kFull, kAligned, 1> row{a.packed, a.x + uint64_t(i) * a.k, a.k};
     row.load();
     row.find_unit(largest);
     if (threadIdx.x == 0) a.packed.unit[i] = row.unit;
@@ -238,7 +241,7 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
   await_previous();
   uint32_t token = first_token + team;
   const auto x_of = [&] { return a.input + uint64_t(min(token, end_token - 1)) * a.k; };
-  RowOfX<kFull, kAligned> row{args.packed, x_of(), a.k};
+  RowOfX<kFull, kAligned, kTeams> row{args.packed, x_of(), a.k};
   row.load();
   __syncthreads();
   constexpr uint32_t kAtOnce = 8;  // loads under way
@@ -281,18 +284,23 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
       uint32_t to = kNoRow;
       if (expert < a.n_experts) {
         to = atomicAdd(&before[expert], 1u);
-        args.packed.unit[to] = row.unit;
+        if (!r.gathered) args.packed.unit[to] = row.unit;
         r.slot_of[to] = slot;
       }
       rows[copy] = to;
     }
-    await_team();
+    await_team<kTeams>();
     for (uint32_t copy = 0; copy < a.top_k; ++copy) {
       if (rows[copy] != kNoRow) continue;
       for (uint32_t j = thread; j < a.n; j += kTeamThreads)
         a.output[(uint64_t(token) * a.top_k + copy) * a.n + j] = __uint_as_float(0x7fc00000u);
     }
-    row.store(a.top_k, [&](uint32_t copy) { return rows[copy]; });
+    if (r.gathered) {
+      if (thread == 0) args.packed.unit[token] = row.unit;
+      row.store(1, [&](uint32_t) { return token; });
+    } else {
+      row.store(a.top_k, [&](uint32_t copy) { return rows[copy]; });
+    }
     token += kTeams;
     row.x = x_of();
     row.load();

@@ -12,9 +12,9 @@ inline constexpr std::uint32_t kMostExperts = 4096;
 /// Packs `rows` rows of k values.
 void pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& packed);
 
-/// Sorts slots by expert, lists tiles of at most `tile_rows` rows, packs the row of each slot's token at its place, and
-/// makes the results of slots without an expert NaN. The tiles are known when a kernel behind it starts; the rest when
-/// this one has ended.
+/// Sorts slots by expert, lists tiles of at most `tile_rows` rows, packs the row of each slot's token at its place (of
+/// each token at its number, if gathered), and makes the results of slots without an expert NaN. The tiles are known
+/// when a kernel behind it starts; the rest when this one has ended.
 void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows,
            const PackedX& packed);
 

@@ -115,6 +115,10 @@ struct LaneFactors {
   __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
     return group.high(codes, odd_bytes);
   }
+  template <int kTile>
+  __device__ __forceinline__ void split(uint32_t codes, uint32_t, Halfs& high, Halfs& low) const {
+    group.split(codes, high, low);
+  }
 };
 
 /// Bytes 2 (t % 2) and the next one of a word as halfs: 0x6400 | byte is the half 1024 + byte.
@@ -183,6 +187,45 @@ struct LaneFactors<Format, true> {
   }
 };
 
+/// Of a block with 16 groups whose scales are small integers. Codes times scale have up to 13 bits: for Full two
+/// halves, which are exact, and `unit` is what products are multiplied by outside the tensor cores.
+template <ExactPairs Format, bool kFull>
+struct LaneFactors<Format, kFull> {
+  static_assert(Format::kValues == 256 && Format::kGroup == 16);
+  uint32_t scales;  // of this lane's four groups: 128 more than each
+  float unit;
+
+  template <int kTile>
+  __device__ __forceinline__ void begin(const uint8_t* row, uint32_t t) {
+    if constexpr (kTile == 0) {
+      const auto& block = *reinterpret_cast<const typename Format::Block*>(row);
+      scales = load_word<2>(reinterpret_cast<const uint8_t*>(block.scales) + 4 * t) ^ 0x80808080u;
+      unit = kWeightUnit * half_to_float(block.d);
+    }
+  }
+  template <int kTile>
+  __device__ __forceinline__ __half2 scale() const {
+    const uint32_t biased = __byte_perm(scales, 0x64646464u, 0x4040 + 0x101 * kTile);
+    return __hsub2(pair_of(biased), __float2half2_rn(1024.0f + 128.0f));
+  }
+  template <int kTile>
+  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
+    const Halfs exact = exact_halfs<Format>(codes, odd_bytes);
+    const __half2 by = __hmul2(scale<kTile>(), __float2half2_rn(unit));
+    return {{bits_of(__hmul2(pair_of(exact.pair[0]), by)), bits_of(__hmul2(pair_of(exact.pair[1]), by))}};
+  }
+  template <int kTile>
+  __device__ __forceinline__ void split(uint32_t codes, uint32_t odd_bytes, Halfs& high, Halfs& low) const {
+    const Halfs exact = exact_halfs<Format>(codes, odd_bytes);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const __half2 code = pair_of(exact.pair[i]), product = __hmul2(code, scale<kTile>());
+      high.pair[i] = bits_of(product);
+      low.pair[i] = bits_of(__hfma2(code, scale<kTile>(), __hneg2(product)));
+    }
+  }
+};
+
 /// Makes this lane's part of tile kTile of chunks that begin at `rows` (of rows g and g + 8 of the warp's 16): of the
 /// lane's 64 values, the run kTile, whose words are those of the tile's four runs. kRowAlign: of `rows`.
 template <class Format, bool kFull, int kRowAlign, int kTile>
@@ -201,7 +244,7 @@ __device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uin
     for (int run = 0; run < 4; ++run) {
       Halfs h, l;
       if constexpr (kSplit<Format, kFull>)
-        factors[r].group.split(codes.word[run], h, l);
+        factors[r].template split<kTile>(codes.word[run], odd_bytes, h, l);
       else
         h = factors[r].template high<kTile>(codes.word[run], odd_bytes);
 #pragma unroll

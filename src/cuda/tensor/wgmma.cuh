@@ -23,6 +23,10 @@ struct SharedBarrier {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(this)), "r"(bytes)
                  : "memory");
   }
+  /// When all of this thread's copy_16_to() so far are there.
+  __device__ void arrive_after_copies() {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(this)) : "memory");
+  }
   /// Until the phase of this parity has ended.
   __device__ void await(uint32_t parity) {
     uint32_t ended = 0;
@@ -42,6 +46,12 @@ struct Handover {
 /// Makes init() of barriers known to the copy engine.
 __device__ __forceinline__ void fence_barrier_init() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+/// Between what threads wrote to shared memory, as far as this one knows of it, and the tensor cores' reading of it.
+__device__ __forceinline__ void fence_tensor_reads() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// 16 bytes, by this thread.
+__device__ __forceinline__ void copy_16_to(uint32_t to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 /// Copies a multiple of 16 bytes; they count as arrived at `barrier` when they are there.
 __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t bytes, SharedBarrier& barrier) {

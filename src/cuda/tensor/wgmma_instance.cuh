@@ -48,13 +48,16 @@ void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::ui
                  std::uint64_t token_tiles, bool once) {
   const auto start = [&]<class Plan>(Plan) { start_wgmma<Format, kFull, Plan>(on, p, experts, token_tiles, once); };
   if constexpr (!kFull) {
-    // Latency bounds products of few rows of x, and they need few registers.
-    constexpr bool kTwoFit = WgmmaShape<Format, kFull, Plan<64>>::kBuffer <= 36 << 10;
-    using FewRows = Plan<64, 2, kTwoFit ? 2 : 1, !kTwoFit>;
-    if (tile == 64) return start(FewRows{});
+    if (tile == 64) {
+      // Latency bounds products of few rows of x, and they need few registers.
+      constexpr bool kTwoFit = WgmmaShape<Format, kFull, Plan<64>>::kBuffer <= 36 << 10;
+      constexpr int kResident = kTwoFit ? 2 : 1;
+      return p.routing.gathered ? start(Plan<64, 2, kResident, !kTwoFit, 16, 4, true>{})
+                                : start(Plan<64, 2, kResident, !kTwoFit>{});
+    }
     // More warps to decode, and fewer copies of x, in tiles that most experts' rows fit.
     if constexpr (!Format::kPlain)
-      if (tile == 160) return start(Plan<160, 3, 1, false, 32>{});
+      if (tile == 160) return start(Plan<160, 3, 1, false, 32, 4, true>{});
     // A fourth width would leave the compiler too few registers for sums of 256 columns.
     if (tile == 256) return start(Plan<256, 2, 1, true, 64, 3>{});
   }
@@ -79,11 +82,13 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   const std::uint32_t tile = routed_tile<Format, kFull>(a);
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
   p.routing = carve_routing(carver, a, tile);
-  p.x = carve(carver, most_rows(a), a.k);
-  route(on, a, p.routing, tile, p.x);
   // Chunks of a row share lines: where an expert has many rows of x, a line would be gone before the next chunk is due.
-  const bool once = std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{16} * a.n_experts;
-  start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile), once);
+  // And of few rows of x more time goes into finding them than into copying them.
+  const bool few = std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{16} * a.n_experts;
+  p.routing.gathered = tile == 160 || (tile == 64 && !few);
+  p.x = carve(carver, p.routing.gathered ? a.n_tokens : most_rows(a), a.k);
+  route(on, a, p.routing, tile, p.x);
+  start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile), few);
 }
 
 template <class Format, bool kFull>

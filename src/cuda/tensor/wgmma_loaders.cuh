@@ -12,11 +12,13 @@ namespace mlx_native::cuda {
 
 /// How a kernel's groups are made up.
 template <int kTokensAtMost, int kMultiplierGroups = 2, int kResidentGroups = 1, bool kDecodeAhead = true,
-          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4>
+          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false>
 struct Plan {
   static constexpr int kTokens = kTokensAtMost;           // rows of x in a tile at most
   static constexpr int kMultipliers = kMultiplierGroups;  // warpgroups, each of 64 rows of the weights
-  static constexpr int kResident = kResidentGroups;       // on a multiprocessor
+  // Whether rows of x, packed once per token, are gathered, or lie side by side.
+  static constexpr bool kGather = kGathers;
+  static constexpr int kResident = kResidentGroups;  // on a multiprocessor
   // Whether weights are decoded while those before are still being multiplied. Takes registers.
   static constexpr bool kAhead = kDecodeAhead;
   // Of products: kTokens columns, and fewer by steps.
@@ -25,7 +27,7 @@ struct Plan {
 
 template <class Format, bool kFull, class Plan>
 struct WgmmaShape : Plan {
-  using Plan::kTokens, Plan::kMultipliers, Plan::kResident;
+  using Plan::kTokens, Plan::kMultipliers, Plan::kResident, Plan::kGather;
   static constexpr int kGroup = 128, kRows = 64 * kMultipliers;
   static constexpr int kThreads = (kMultipliers + 1) * kGroup;
   static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
@@ -43,7 +45,7 @@ struct WgmmaShape : Plan {
 
   // What a group has at its start, and then: loaders little, multipliers the rest.
   static constexpr int kAllRegisters = (65536 / (kResident * kThreads)) / 8 * 8 * kThreads;
-  static constexpr int kLoaderRegisters = kMultipliers > 2 ? 32 : kResident == 2 ? 40 : 56;
+  static constexpr int kLoaderRegisters = kResident == 2 ? 48 : kMultipliers > 2 && !kGather ? 32 : 56;
   static constexpr int kMostRegisters = (kAllRegisters - kGroup * kLoaderRegisters) / (kMultipliers * kGroup) / 8 * 8;
   static constexpr int kRegisters = kMostRegisters < 232 ? kMostRegisters : 232;
 
@@ -121,6 +123,9 @@ struct Ring {
   }
 };
 
+/// Threads that gather rows of x: all but one warp of the loaders.
+inline constexpr uint32_t kGatherers = 96;
+
 template <class Shape>
 struct Rings {
   Ring<Shape::kPlaces, Shape::kPlace> x;
@@ -141,10 +146,10 @@ struct Rings {
     odd_bytes = reinterpret_cast<uint32_t*>(info.empty + 2);
   }
   __device__ void init() const {
-    constexpr uint32_t kWarps = 4 * Shape::kMultipliers;
-    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(1), x.empty[i].init(kWarps);
+    constexpr uint32_t kWarps = 4 * Shape::kMultipliers, kFillers = Shape::kGather ? kGatherers : 1;
+    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(kFillers), x.empty[i].init(kWarps);
     for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init(kWarps);
-    for (int i = 0; i < 2; ++i) info.full[i].init(1), info.empty[i].init(kWarps);
+    for (int i = 0; i < 2; ++i) info.full[i].init(kFillers), info.empty[i].init(kWarps);
     fence_barrier_init();
   }
 };
@@ -174,6 +179,47 @@ __device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::k
                   rows * kSumBytes, full);
       bulk_copy(ring.here(), p.x.high + from, bytes, full);
       if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
+      ring.next();
+    }
+  }
+}
+
+/// The same where rows of x lie apart, by kGatherers threads: eight have a row's tile, 16 bytes each. A piece keeps its
+/// place but for the swizzle, which was made for the token's number and is wanted for the row's.
+template <class Shape>
+__device__ void gather_x(const MatMatProblem& p, const Units& units, uint32_t thread,
+                         Ring<Shape::kPlaces, Shape::kPlace> ring, Ring<2, Shape::kInfo> info) {
+  constexpr uint32_t kAtOnce = kGatherers / 8, kTimes = (Shape::kTokens - 1) / kAtOnce + 1;
+  const uint32_t first = thread / 8, to = shared_address(ring.places) + 16 * thread;
+  const uint64_t step = uint64_t(p.x.rows) * kTileRowBytes;
+  await_previous();
+  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
+    const Unit unit = units.at<Shape>(p, i);
+    const uint32_t* const slots = p.routing.slot_of + unit.first_x;
+    uint32_t from[kTimes];  // in pieces of 16 bytes
+#pragma unroll
+    for (uint32_t j = 0; j < kTimes; ++j) {
+      const uint32_t row = first + j * kAtOnce;
+      const uint32_t token = row < unit.tokens ? slots[row] / p.routing.top_k : 0;
+      from[j] = token * (kTileRowBytes / 16) + (thread ^ row ^ token) % 8;
+    }
+    info.await_empty();
+    for (uint32_t row = thread; row < unit.tokens; row += kGatherers) {
+      const uint32_t slot = slots[row];
+      reinterpret_cast<float*>(info.here())[row] = p.x.unit[slot / p.routing.top_k];
+      reinterpret_cast<uint32_t*>(info.here())[Shape::kTokens + row] = slot;
+    }
+    info.full[info.place].arrive();
+    info.next();
+    const uint8_t* x = p.x.high + unit.first_chunk * Shape::kChunkTiles * step;
+    for (uint32_t n = (unit.end_chunk - unit.first_chunk) * Shape::kChunkTiles; n > 0; --n, x += step) {
+      ring.await_empty();
+      const uint32_t place = to + ring.place * Shape::kPlace;
+#pragma unroll
+      for (uint32_t j = 0; j < kTimes; ++j)
+        if (first + j * kAtOnce < unit.tokens)
+          copy_16_to(place + j * (kAtOnce * kTileRowBytes), x + uint64_t(from[j]) * 16);
+      ring.full[ring.place].arrive_after_copies();
       ring.next();
     }
   }
