@@ -9,7 +9,8 @@ namespace mlx_native::cuda {
 
 namespace {
 
-constexpr int kTeamThreads = 128;  // that pack a row of x together
+constexpr int kTeamThreads = 128;       // that pack a row of x together
+constexpr uint32_t kHeldValues = 4096;  // of a row, that stay in a team's registers
 constexpr int kTeams = 4, kRouteThreads = kTeams * kTeamThreads;
 
 /// Exclusive sums over the threads of a group of kRouteThreads, and the total. `warps`: a word of shared memory a warp.
@@ -64,7 +65,7 @@ __device__ __forceinline__ void await_team() {
 template <bool kFull, bool kAligned, int kTeamsOfGroup>
 struct RowOfX {
   static constexpr int kParts = kFull ? 2 : 1;
-  static constexpr uint32_t kHeld = 2;  // runs that stay in registers
+  static constexpr uint32_t kHeld = kHeldValues / (16 * kTeamThreads);  // runs that stay in registers
 
   const PackedX& packed;
   const float* x;
@@ -338,7 +339,9 @@ void pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const
   const auto kernel = packed.low ? aligned ? pack_kernel<true, true> : pack_kernel<true, false>
                       : aligned ? pack_kernel<false, true>
                                  : pack_kernel<false, false>;
-  start(on, kernel, {std::min(rows, 1u << 20), kTeamThreads}, {x, rows, k, packed}, true);
+  // A row that does not fit its team's registers is read twice, the second time from L2 if few are under way.
+  const std::uint32_t most = k > kHeldValues ? 4 * on.machine.multiprocessors : 1u << 20;
+  start(on, kernel, {std::min(rows, most), kTeamThreads}, {x, rows, k, packed}, true);
 }
 
 void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows,
