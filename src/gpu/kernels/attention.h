@@ -66,6 +66,9 @@ K_FN Positions visible(K_CONST const AttentionArgs& a, uint64_t position, uint64
     begin = position - a.sliding_window + 1;
   return {begin < end ? begin : end, end};
 }
+K_FN Positions visible(K_CONST const AttentionArgs& a, uint64_t position) {
+  return visible(a, position, a.positions[a.n_tokens - 1]);
+}
 
 /// Slots of consecutive positions, at most as many as there are slots.
 struct Ring {
@@ -106,7 +109,7 @@ K_FN void attend(Thread t, K_CONST const AttentionProblem& p, K_SHARED float*) {
     for (int m = 0; m < kRows; ++m) {
       const uint64_t row = tile * kRows + m < rows ? tile * kRows + m : rows - 1, token = row / group;
       query_row[m] = token * a.n_heads + kv_head * group + row % group;
-      sees[m] = visible(a, a.positions[token], a.positions[a.n_tokens - 1]);
+      sees[m] = visible(a, a.positions[token]);
       if (sees[m].begin < sees[m].end) {
         all.begin = sees[m].begin < all.begin ? sees[m].begin : all.begin;
         all.end = sees[m].end > all.end ? sees[m].end : all.end;
