@@ -28,14 +28,17 @@ inline std::uint32_t wanted_parts_log2(std::uint32_t rows, std::uint32_t n) {
 }
 
 /// Spreads the plan over as many parts as are right for n rows of W, or the fewest more with which shared memory holds
-/// it. False where none do.
+/// as many rows of x as the kernel takes: a row's bits do not depend on how many there are. False where none do.
 template <class X>
 bool spread_box(BoxPlan& plan, std::uint32_t n, std::size_t bytes) {
+  constexpr std::uint32_t kFewestStages = 2 * kBoxTeams;  // with fewer a team would wait for its next one
   std::uint32_t log2 = wanted_parts_log2(X::kShape.rows, n);
   while (log2 > 0 && 1u << log2 > plan.units) --log2;
-  // With fewer stages a team would wait for its next one.
+  BoxPlan widest = plan;
+  widest.m = X::kShape.rows;
   for (; 1u << log2 <= std::min(plan.units, kMostParts); ++log2)
-    if (spread(plan, X::kShape, log2, bytes, 2 * kBoxTeams)) return true;
+    if (spread(widest, X::kShape, log2, bytes, kFewestStages))
+      return spread(plan, X::kShape, log2, bytes, kFewestStages);
   return false;
 }
 
