@@ -8,7 +8,7 @@ namespace mlx_native {
 template <>
 void encode_blocks<Q5_K>(const float* values, const float* importance, uint64_t n_blocks, Q5_K::Block* blocks) {
   for (uint64_t n = 0; n < n_blocks; ++n) {
-    const auto best = ScaleMinSearch<31>::run(values + 256 * n, importance ? importance + 256 * n : nullptr);
+    const auto best = ScaleMinSearch<31, 32, 63>::run(values + 256 * n, importance ? importance + 256 * n : nullptr);
     Q5_K::Block block{};
     block.d = best.d;
     block.dmin = best.dmin;

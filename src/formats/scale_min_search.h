@@ -1,5 +1,5 @@
-// The encoder that Q4_K and Q5_K share: 256 values in 8 groups of 32, value = d * scale[g] * q - dmin * min[g] with
-// 6-bit scales and mins.
+// The encoder that Q2_K, Q4_K and Q5_K share: 256 values in groups, value = d * scale[g] * q - dmin * min[g] with
+// integer scales and mins.
 #pragma once
 
 #include "formats/format.h"
@@ -16,20 +16,24 @@ inline void pack_scale_min6(const int (&scale)[8], const int (&min)[8], uint8_t*
   }
 }
 
+template <int kGroups>
 struct ScaleMinBlock {
   uint16_t d, dmin;  // f16
-  int scale[8], min[8];
+  int scale[kGroups], min[kGroups];
   uint8_t codes[256];
 };
 
-/// A search for the encoding of least weighted squared error, codes from 0 to kHigh. Each group first gets a free line;
-/// these give d and dmin. Then, in turn, each group takes the best of the pairs of integers around its own, and d and
-/// dmin are fitted to all groups.
-template <int kHigh>
+/// A search for the encoding of least weighted squared error: codes from 0 to kHigh, groups of kGroup values, scales
+/// and mins from 0 to kMost. Each group first gets a free line; these give d and dmin. Then, in turn, each group takes
+/// the best of the pairs of integers around its own, and d and dmin are fitted to all groups.
+template <int kHigh, int kGroup, int kMost>
 class ScaleMinSearch {
  public:
-  static ScaleMinBlock run(const float* values, const float* importance) {
-    SearchBlock<256> block(values, importance, kHalfMax * 63 * kHigh);
+  static constexpr int kGroups = 256 / kGroup;
+  using Block = ScaleMinBlock<kGroups>;
+
+  static Block run(const float* values, const float* importance) {
+    SearchBlock<256> block(values, importance, kHalfMax * float(kMost * kHigh));
     if (block.negligible) return {};
     // Negative d and dmin mirror the line: offsets above zero, codes downwards. Either may fit better.
     const Fit upright = fit(block);
@@ -41,26 +45,26 @@ class ScaleMinSearch {
   }
 
  private:
-  using Codes = Line<0, kHigh>;
+  using Codes = Line<Integers<0, kHigh>>;
 
   struct Fit {
     float error;
     uint16_t d, dmin;
-    int scale[8], min[8];
+    int scale[kGroups], min[kGroups];
   };
 
   static Fit fit(const SearchBlock<256>& block) {
-    Affine lines[8];
+    Affine lines[kGroups];
     float steepest = 0, lowest = 0;
-    for (int g = 0; g < 8; ++g) {
-      lines[g] = best_line(block.x + 32 * g, block.w + 32 * g);
+    for (int g = 0; g < kGroups; ++g) {
+      lines[g] = best_line(block.x + kGroup * g, block.w + kGroup * g);
       steepest = std::max(steepest, lines[g].scale);
       lowest = std::min(lowest, lines[g].offset);
     }
     Fit best{};
-    best.d = block.to_half_outward(steepest / 63);
-    best.dmin = block.to_half_outward(-lowest / 63);
-    for (int g = 0; g < 8; ++g) {
+    best.d = block.to_half_outward(steepest / float(kMost));
+    best.dmin = block.to_half_outward(-lowest / float(kMost));
+    for (int g = 0; g < kGroups; ++g) {
       best.scale[g] = steps(lines[g].scale, block.from_half(best.d));
       best.min[g] = steps(-lines[g].offset, block.from_half(best.dmin));
     }
@@ -75,15 +79,15 @@ class ScaleMinSearch {
     return best;
   }
 
-  /// A line through 32 values, scale >= 0 >= offset: the best of several that clip either end, then least squares.
+  /// A line through a group, scale >= 0 >= offset: the best of several that clip either end, then least squares.
   static Affine best_line(const float* x, const float* w) {
-    const auto [lowest, highest] = std::minmax_element(x, x + 32);
+    const auto [lowest, highest] = std::minmax_element(x, x + kGroup);
     const float low = std::min(*lowest, 0.0f), range = *highest - low;
     Affine best{0, low};
     if (!(range > 0)) return best;
-    float least = Codes(0, low).template error<32>(x, w);
+    float least = Codes(0, low).template error<kGroup>(x, w);
     const auto attempt = [&](Affine line) {
-      const float e = Codes(line.scale, line.offset).template error<32>(x, w);
+      const float e = Codes(line.scale, line.offset).template error<kGroup>(x, w);
       if (e >= least) return false;
       best = line;
       least = e;
@@ -96,7 +100,7 @@ class ScaleMinSearch {
       }
     }
     for (int i = 0; i < 3; ++i) {
-      const Moments m = Codes(best.scale, best.offset).template moments<32>(x, w);
+      const Moments m = Codes(best.scale, best.offset).template moments<kGroup>(x, w);
       const float det = m.w * m.qq - m.q * m.q;
       if (!(det > 0)) break;
       Affine line{(m.w * m.xq - m.x * m.q) / det, (m.qq * m.x - m.q * m.xq) / det};
@@ -106,20 +110,22 @@ class ScaleMinSearch {
     return best;
   }
 
-  /// `value` in steps of a factor, within six bits.
-  static int steps(float value, float factor) { return factor > 0 ? int(std::min(value / factor, 63.0f) + 0.5f) : 0; }
+  /// `value` in steps of a factor, at most kMost.
+  static int steps(float value, float factor) {
+    return factor > 0 ? int(std::min(value / factor, float(kMost)) + 0.5f) : 0;
+  }
 
   /// Moves each group to the best pair at most `reach` from its own; sets the error.
   static void improve_groups(const SearchBlock<256>& block, int reach, Fit& fit) {
     const float d = block.from_half(fit.d), dmin = block.from_half(fit.dmin);
     fit.error = 0;
-    for (int g = 0; g < 8; ++g) {
-      const float *x = block.x + 32 * g, *w = block.w + 32 * g;
+    for (int g = 0; g < kGroups; ++g) {
+      const float *x = block.x + kGroup * g, *w = block.w + kGroup * g;
       const int scale = fit.scale[g], min = fit.min[g];
       float least = INFINITY;
-      for (int s = std::max(scale - reach, 0); s <= std::min(scale + reach, 63); ++s) {
-        for (int m = std::max(min - reach, 0); m <= std::min(min + reach, 63); ++m) {
-          const float e = Codes(d * float(s), -(dmin * float(m))).template error<32>(x, w);
+      for (int s = std::max(scale - reach, 0); s <= std::min(scale + reach, kMost); ++s) {
+        for (int m = std::max(min - reach, 0); m <= std::min(min + reach, kMost); ++m) {
+          const float e = Codes(d * float(s), -(dmin * float(m))).template error<kGroup>(x, w);
           if (e >= least) continue;
           least = e;
           fit.scale[g] = s;
@@ -135,9 +141,10 @@ class ScaleMinSearch {
     const float d = block.from_half(fit.d), dmin = block.from_half(fit.dmin);
     // Normal equations of x = d * (scale * q) - dmin * min.
     float dd = 0, dm = 0, mm = 0, xd = 0, xm = 0;
-    for (int g = 0; g < 8; ++g) {
+    for (int g = 0; g < kGroups; ++g) {
       const float s = float(fit.scale[g]), m = float(fit.min[g]);
-      const Moments sums = Codes(d * s, -(dmin * m)).template moments<32>(block.x + 32 * g, block.w + 32 * g);
+      const Moments sums =
+          Codes(d * s, -(dmin * m)).template moments<kGroup>(block.x + kGroup * g, block.w + kGroup * g);
       dd += s * s * sums.qq;
       dm -= s * m * sums.q;
       mm += m * m * sums.w;
@@ -158,16 +165,16 @@ class ScaleMinSearch {
     }
   }
 
-  static ScaleMinBlock finish(const SearchBlock<256>& block, const Fit& fit, uint32_t sign) {
+  static Block finish(const SearchBlock<256>& block, const Fit& fit, uint32_t sign) {
     const float d = block.from_half(fit.d), dmin = block.from_half(fit.dmin);
-    ScaleMinBlock out{};
+    Block out{};
     out.d = uint16_t(fit.d ? fit.d | sign : 0);
     out.dmin = uint16_t(fit.dmin ? fit.dmin | sign : 0);
-    for (int g = 0; g < 8; ++g) {
+    for (int g = 0; g < kGroups; ++g) {
       out.scale[g] = fit.scale[g];
       out.min[g] = fit.min[g];
       const Codes line(d * float(fit.scale[g]), -(dmin * float(fit.min[g])));
-      line.template encode<32>(block.x + 32 * g, out.codes + 32 * g);
+      line.template encode<kGroup>(block.x + kGroup * g, out.codes + kGroup * g);
     }
     return out;
   }

@@ -58,14 +58,23 @@ struct Moments {
   float w, x, q, qq, xq;
 };
 
-/// value = scale * q + offset with codes q from kLow to kHigh.
-template <int kLow, int kHigh>
+/// Codes that are all integers from kLow to kHigh.
+template <int kFrom, int kTo>
+struct Integers {
+  static constexpr int kLow = kFrom, kHigh = kTo;
+  static constexpr int kSteps = kTo;  ///< from 0 to the largest
+  /// Of numbers within them; ties to even: the sum with 1.5 * 2^23 is an integer.
+  static Lanes nearest(Lanes t) { return (t + 12582912.0f) - 12582912.0f; }
+};
+
+/// value = scale * q + offset with codes q of a grid.
+template <class Grid>
 class Line {
  public:
   Line(float scale, float offset)
       // A scale that is nothing beside values near 1 has one code.
       : scale_(scale), inverse_(std::fabs(scale) > 0x1p-100f ? 1.0f / scale : 0.0f), offset_(offset) {
-    const float low = scale * float(kLow), high = scale * float(kHigh);
+    const float low = scale * float(Grid::kLow), high = scale * float(Grid::kHigh);
     bottom_ = Lanes{} + std::min(low, high);
     top_ = Lanes{} + std::max(low, high);
   }
@@ -104,12 +113,12 @@ class Line {
   }
 
  private:
-  /// Clips to the ends of the line, then rounds: the sum with 1.5 * 2^23 is an integer, ties to even.
+  /// Clips to the ends of the line, then rounds.
   Lanes codes(Lanes x) const {
     Lanes t = x - offset_;
     t = t < bottom_ ? bottom_ : t;
     t = t > top_ ? top_ : t;
-    return (t * inverse_ + 12582912.0f) - 12582912.0f;
+    return Grid::nearest(t * inverse_);
   }
 
   float scale_, inverse_, offset_;
@@ -118,9 +127,9 @@ class Line {
 
 /// A scale without offset of least error over kCount values, among those that `round` gives: a coarse search of how far
 /// the largest value may be clipped, on either side of zero, a fine one around its best, then least squares.
-template <int kLow, int kHigh, int kCount, class Round>
+template <class Grid, int kCount, class Round>
 float best_scale(const float* x, const float* w, Round round) {
-  using Codes = Line<kLow, kHigh>;
+  using Codes = Line<Grid>;
   const float* peak = std::max_element(x, x + kCount, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
   float best = 0, least = Codes(0, 0).template error<kCount>(x, w);
   const auto attempt = [&](float wanted) {
@@ -132,12 +141,12 @@ float best_scale(const float* x, const float* w, Round round) {
     return true;
   };
   for (float clip = 1.0f; clip > 0.2f; clip *= 0.8f) {
-    attempt(*peak * clip / float(kLow));
-    attempt(*peak * clip / float(kHigh));
+    attempt(*peak * clip / float(Grid::kLow));
+    attempt(*peak * clip / float(Grid::kHigh));
   }
-  // A change of the scale by 1 / (2 kHigh) moves the largest code by one half: the steps are half of that.
+  // A change of the scale by 1 / (2 kSteps) moves the largest code by half a step: these are half of that.
   const float start = best;
-  for (int step = -16; step <= 16; ++step) attempt(start * (1.0f + float(step) / float(4 * kHigh)));
+  for (int step = -16; step <= 16; ++step) attempt(start * (1.0f + float(step) / float(4 * Grid::kSteps)));
   for (int i = 0; i < 4; ++i) {
     const Moments m = Codes(best, 0).template moments<kCount>(x, w);
     if (!(m.qq > 0) || !attempt(m.xq / m.qq)) break;
@@ -146,16 +155,17 @@ float best_scale(const float* x, const float* w, Round round) {
 }
 
 /// Encodes to blocks of one f16 scale `d` and kValues codes; `pack(block, q)` stores the codes.
-template <class F, int kLow, int kHigh, class Pack>
+template <class F, class Grid, class Pack>
 void encode_one_scale(const float* values, const float* importance, uint64_t n_blocks, typename F::Block* blocks,
                       Pack pack) {
   constexpr int n = F::kValues;
   for (uint64_t b = 0; b < n_blocks; ++b) {
-    const SearchBlock<n> source(values + n * b, importance ? importance + n * b : nullptr, -kHalfMax * float(kLow));
+    const SearchBlock<n> source(values + n * b, importance ? importance + n * b : nullptr,
+                                -kHalfMax * float(Grid::kLow));
     const auto storable = [&](float d) { return source.from_half(source.to_half_outward(d)); };
-    const float d = source.negligible ? 0.0f : best_scale<kLow, kHigh, n>(source.x, source.w, storable);
+    const float d = source.negligible ? 0.0f : best_scale<Grid, n>(source.x, source.w, storable);
     int8_t q[n];
-    Line<kLow, kHigh>(d, 0).template encode<n>(source.x, q);
+    Line<Grid>(d, 0).template encode<n>(source.x, q);
     blocks[b].d = source.to_half(d);
     pack(blocks[b], q);
   }
