@@ -266,6 +266,7 @@ void AmxTile<Unit, Offset, Planes>::end() {
 
 template struct AmxTile<32, false, 1>;
 template struct AmxTile<32, false, 3>;
+template struct AmxTile<32, true, 1>;
 template struct AmxTile<32, true, 3>;
 template struct AmxTile<256, false, 1>;
 template struct AmxTile<256, false, 3>;

@@ -10,7 +10,7 @@ namespace mlx_native::cpu::MLXN_ISA {
 /// A way of mat_mat.h.
 template <class Format, int Planes>
 struct BytePanel {
-  static constexpr int kChain = chain_of(Format::kBits);
+  static constexpr int kChain = chain_of(Format::kBits, Format::kGroup);
   using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes, kChain>;
   static_assert(kChain != kSignedCodes || Format::kBias == 128);
   static constexpr Precision kAccuracy = Planes == 1   ? Precision::Int8

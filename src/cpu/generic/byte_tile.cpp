@@ -1,6 +1,7 @@
 #include "cpu/generic/byte_tile.h"
 
 #include "cpu/generic/rounding.h"
+#include "formats/list.h"
 
 #if MLXN_HAS_BYTES
 
@@ -135,26 +136,33 @@ void ByteTile<Group, Offset, Planes, Chain>::multiply(int m, const Weights* weig
   return choose<ByteTile, kTileRows>(m, weights, groups, x, y, ahead);
 }
 
+namespace {
+
+/// Compiled because it stands here.
+template <class Tile>
+struct Kept {
+  decltype(&Tile::prepare) prepare = &Tile::prepare;
+  decltype(&Tile::multiply) multiply = &Tile::multiply;
+};
+template <class Format>
+struct TilesOf {
+  template <int Planes>
+  using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes, chain_of(Format::kBits, Format::kGroup)>;
+  Kept<Tile<1>> one;
 #if MLXN_WIDE_DOT
-#define MLXN_TILE(group, offset, bits)                        \
-  template struct ByteTile<group, offset, 1, chain_of(bits)>; \
-  template struct ByteTile<group, offset, 2, chain_of(bits)>; \
-  template struct ByteTile<group, offset, 3, chain_of(bits)>;
-MLXN_TILE(32, false, 4)
-MLXN_TILE(32, true, 4)
-MLXN_TILE(16, false, 6)
-#if MLXN_DOT4_SIGNED
-MLXN_TILE(32, false, 8)
+  Kept<Tile<2>> two;
+  Kept<Tile<3>> three;
 #endif
-#undef MLXN_TILE
-#else
-template struct ByteTile<32, false, 1, chain_of(4)>;
-template struct ByteTile<32, false, 1, chain_of(5)>;
-template struct ByteTile<32, false, 1, chain_of(8)>;
-template struct ByteTile<32, true, 1, chain_of(4)>;
-template struct ByteTile<32, true, 1, chain_of(5)>;
-template struct ByteTile<16, false, 1, chain_of(6)>;
-#endif
+};
+template <class Format>
+requires(Format::kPlain) struct TilesOf<Format> {
+};
+
+#define MLXN_FORMAT(Name, ggml_name) [[gnu::used]] constexpr TilesOf<Name> kTilesOf##Name{};
+MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
+
+}  // namespace
 
 }  // namespace mlx_native::cpu::MLXN_ISA
 

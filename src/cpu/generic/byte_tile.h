@@ -20,14 +20,14 @@ namespace mlx_native::cpu::MLXN_ISA {
 /// bits and are stored less their bias, as signed bytes. MLXN_DOT4_SIGNED: so they must be where dot4() takes both
 /// as signed bytes.
 inline constexpr int kSignedCodes = -1;
-constexpr int chain_of(int bits) {
+constexpr int chain_of(int bits, int group) {
 #if MLXN_DOT4_SIGNED
-  return bits > 7 ? kSignedCodes : 0;
+  return bits > 7 ? kSignedCodes : 0 * group;
 #elif MLXN_WIDE_DOT
-  return 0 * bits;
+  return 0 * bits * group;
 #else
-  const int fit = 32767 / (2 * 127 * ((1 << bits) - 1));
-  return bits > 7 ? kSignedCodes : fit >= 8 ? 8 : fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+  const int words = group / 4, fit = 32767 / (2 * 127 * ((1 << bits) - 1)), most = fit < words ? fit : words;
+  return bits > 7 ? kSignedCodes : most >= 8 ? 8 : most >= 4 ? 4 : most >= 2 ? 2 : 1;
 #endif
 }
 

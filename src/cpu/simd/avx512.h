@@ -184,7 +184,7 @@ K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) {
 }
 /// Lane i: word index[i] of the 64 bytes at p, or of the 128. They are known where this is compiled.
 K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
-  bool same_twos = true;
+  bool same_twos = index[1] == index[0] + 1;
   int most = 0;
   for (int lane = 0; lane < kLanes; ++lane) {
     same_twos = same_twos && index[lane] == index[lane % 2];
