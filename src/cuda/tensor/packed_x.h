@@ -59,7 +59,7 @@ inline constexpr uint32_t kNoRow = ~0u;
 /// turn into results: a group of 32 at a time, or a span of 256 where factors of groups are small integers and what is
 /// taken off a group is multiplied by sums of x.
 template <class Format>
-concept ExactGroups = (!Format::kPlain) && (!Format::kHasOffset) && (Format::kGroup == 32);
+concept ExactGroups = (!Format::kPlain) && (!Format::kHasOffset) && (Format::kValues == 32);
 template <class Format>
 concept ExactSpans = (!Format::kPlain) && (Format::kHasOffset) && Format::kPairs && (Format::kBits <= 5);
 /// Three products, but of exact halfs: what codes times a small integer scale is rounded to, and the rest.

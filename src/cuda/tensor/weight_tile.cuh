@@ -305,6 +305,10 @@ struct RowWordReader {
   }
   __device__ __forceinline__ uint32_t bits16(const uint16_t* p) const { return *p; }
   __device__ __forceinline__ uint32_t spread(uint32_t bits) const { return WordReader<4>{int(index)}.spread(bits); }
+  template <class Table>
+  __device__ __forceinline__ uint32_t lookup(const Table& table, uint32_t codes) const {
+    return WordReader<4>{0}.lookup(table, codes);
+  }
 };
 
 /// Group kIndex of the chunk that begins at rows[0] and rows[1], rows g and g + 8 of the warp. x is packed by spans of
