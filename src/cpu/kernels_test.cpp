@@ -117,8 +117,10 @@ struct FactorBytes {
   GgmlType type;
   std::size_t offset, count;
 };
-constexpr FactorBytes kFactorBytes[] = {{GgmlType::Q4_0, 0, 2}, {GgmlType::Q5_0, 0, 2}, {GgmlType::Q8_0, 0, 2},
-                                        {GgmlType::Q4_K, 0, 4}, {GgmlType::Q5_K, 0, 4}, {GgmlType::Q6_K, 208, 2}};
+constexpr FactorBytes kFactorBytes[] = {{GgmlType::Q4_0, 0, 2},   {GgmlType::Q4_1, 0, 4},   {GgmlType::Q5_0, 0, 2},
+                                        {GgmlType::Q5_1, 0, 4},   {GgmlType::Q8_0, 0, 2},   {GgmlType::Q2_K, 80, 4},
+                                        {GgmlType::Q3_K, 108, 2}, {GgmlType::Q4_K, 0, 4},   {GgmlType::Q5_K, 0, 4},
+                                        {GgmlType::Q6_K, 208, 2}, {GgmlType::IQ4_NL, 0, 2}, {GgmlType::IQ4_XS, 0, 2}};
 
 /// Codes, scales and digits of x at their ends: nothing may saturate or overflow.
 TEST_P(Products, AreExactForEveryByteOfABlockAndDigitOfX) {

@@ -5,9 +5,15 @@
 #include "formats/bf16.h"
 #include "formats/f16.h"
 #include "formats/f32.h"
+#include "formats/iq4_nl.h"
+#include "formats/iq4_xs.h"
+#include "formats/q2_k.h"
+#include "formats/q3_k.h"
 #include "formats/q4_0.h"
+#include "formats/q4_1.h"
 #include "formats/q4_k.h"
 #include "formats/q5_0.h"
+#include "formats/q5_1.h"
 #include "formats/q5_k.h"
 #include "formats/q6_k.h"
 #include "formats/q8_0.h"
@@ -19,11 +25,17 @@
   MLXN_FORMAT(F32, f32)           \
   MLXN_FORMAT(F16, f16)           \
   MLXN_FORMAT(Q4_0, q4_0)         \
+  MLXN_FORMAT(Q4_1, q4_1)         \
   MLXN_FORMAT(Q5_0, q5_0)         \
+  MLXN_FORMAT(Q5_1, q5_1)         \
   MLXN_FORMAT(Q8_0, q8_0)         \
+  MLXN_FORMAT(Q2_K, q2_K)         \
+  MLXN_FORMAT(Q3_K, q3_K)         \
   MLXN_FORMAT(Q4_K, q4_K)         \
   MLXN_FORMAT(Q5_K, q5_K)         \
   MLXN_FORMAT(Q6_K, q6_K)         \
+  MLXN_FORMAT(IQ4_NL, iq4_nl)     \
+  MLXN_FORMAT(IQ4_XS, iq4_xs)     \
   MLXN_FORMAT(BF16, bf16)
 // clang-format on
 

@@ -57,7 +57,7 @@ class ScaleMinSearch {
     Affine lines[kGroups];
     float steepest = 0, lowest = 0;
     for (int g = 0; g < kGroups; ++g) {
-      lines[g] = best_line(block.x + kGroup * g, block.w + kGroup * g);
+      lines[g] = best_line<kHigh, kGroup, true>(block.x + kGroup * g, block.w + kGroup * g, [](Affine l) { return l; });
       steepest = std::max(steepest, lines[g].scale);
       lowest = std::min(lowest, lines[g].offset);
     }
@@ -75,37 +75,6 @@ class ScaleMinSearch {
       improve_groups(block, 2, next);
       if (next.error >= best.error) break;
       best = next;
-    }
-    return best;
-  }
-
-  /// A line through a group, scale >= 0 >= offset: the best of several that clip either end, then least squares.
-  static Affine best_line(const float* x, const float* w) {
-    const auto [lowest, highest] = std::minmax_element(x, x + kGroup);
-    const float low = std::min(*lowest, 0.0f), range = *highest - low;
-    Affine best{0, low};
-    if (!(range > 0)) return best;
-    float least = Codes(0, low).template error<kGroup>(x, w);
-    const auto attempt = [&](Affine line) {
-      const float e = Codes(line.scale, line.offset).template error<kGroup>(x, w);
-      if (e >= least) return false;
-      best = line;
-      least = e;
-      return true;
-    };
-    for (const float below : kClips) {
-      for (const float above : kClips) {
-        const float offset = std::min(low + below * range, 0.0f);
-        attempt({(*highest - above * range - offset) / float(kHigh), offset});
-      }
-    }
-    for (int i = 0; i < 3; ++i) {
-      const Moments m = Codes(best.scale, best.offset).template moments<kGroup>(x, w);
-      const float det = m.w * m.qq - m.q * m.q;
-      if (!(det > 0)) break;
-      Affine line{(m.w * m.xq - m.x * m.q) / det, (m.qq * m.x - m.q * m.xq) / det};
-      if (line.offset > 0) line = {m.xq / m.qq, 0};
-      if (!(line.scale > 0) || !attempt(line)) break;
     }
     return best;
   }
@@ -179,8 +148,6 @@ class ScaleMinSearch {
     return out;
   }
 
-  /// Fractions of a group's range that may be cut from an end: for weights that make its extremes unimportant.
-  static constexpr float kClips[] = {-0.05f, 0.0f, 0.05f, 0.12f, 0.25f, 0.45f};
   static constexpr int kRounds = 4;
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/f16.h"
+#include "formats/format.h"
 
 namespace mlx_native {
 
@@ -152,6 +153,64 @@ float best_scale(const float* x, const float* w, Round round) {
     if (!(m.qq > 0) || !attempt(m.xq / m.qq)) break;
   }
   return best;
+}
+
+/// A line of codes 0 to kHigh with scale >= 0, where kBelowZero with offset <= 0, of least error among those that
+/// `round` gives: the best of several that clip either end, then least squares.
+template <int kHigh, int kCount, bool kBelowZero, class Round>
+Affine best_line(const float* x, const float* w, Round round) {
+  using Codes = Line<Integers<0, kHigh>>;
+  // Fractions of the range that may be cut from an end: for weights that make its extremes unimportant.
+  constexpr float kClips[] = {-0.05f, 0.0f, 0.05f, 0.12f, 0.25f, 0.45f};
+  const auto within = [](float offset) { return kBelowZero ? std::min(offset, 0.0f) : offset; };
+  const auto [lowest, highest] = std::minmax_element(x, x + kCount);
+  const float low = within(*lowest), range = *highest - low;
+  Affine best = round(Affine{0, low});
+  if (!(range > 0)) return best;
+  float least = Codes(best.scale, best.offset).template error<kCount>(x, w);
+  const auto attempt = [&](Affine wanted) {
+    const Affine line = round(wanted);
+    const float e = Codes(line.scale, line.offset).template error<kCount>(x, w);
+    if (e >= least) return false;
+    best = line;
+    least = e;
+    return true;
+  };
+  for (const float below : kClips) {
+    for (const float above : kClips) {
+      const float offset = within(low + below * range);
+      attempt({(*highest - above * range - offset) / float(kHigh), offset});
+    }
+  }
+  for (int i = 0; i < 3; ++i) {
+    const Moments m = Codes(best.scale, best.offset).template moments<kCount>(x, w);
+    const float det = m.w * m.qq - m.q * m.q;
+    if (!(det > 0)) break;
+    Affine line{(m.w * m.xq - m.x * m.q) / det, (m.qq * m.x - m.q * m.xq) / det};
+    if (within(line.offset) != line.offset) line = {m.xq / m.qq, 0};
+    if (!(line.scale > 0) || !attempt(line)) break;
+  }
+  return best;
+}
+
+/// Encodes to blocks of one f16 scale `d`, one f16 offset `m` and kValues codes; `pack(block, q)` stores the codes.
+template <class F, class Pack>
+void encode_lines(const float* values, const float* importance, uint64_t n_blocks, typename F::Block* blocks,
+                  Pack pack) {
+  constexpr int n = F::kValues, kHigh = (1 << F::kBits) - 1;
+  for (uint64_t b = 0; b < n_blocks; ++b) {
+    const SearchBlock<n> source(values + n * b, importance ? importance + n * b : nullptr, kHalfMax);
+    const auto storable = [&](Affine line) {
+      return Affine{source.from_half(source.to_half_outward(line.scale)),
+                    source.from_half(source.to_half(line.offset))};
+    };
+    const Affine line = source.negligible ? Affine{0, 0} : best_line<kHigh, n, false>(source.x, source.w, storable);
+    uint8_t q[n];
+    Line<Integers<0, kHigh>>(line.scale, line.offset).template encode<n>(source.x, q);
+    blocks[b].d = source.to_half(line.scale);
+    blocks[b].m = source.to_half(line.offset);
+    pack(blocks[b], q);
+  }
 }
 
 /// Encodes to blocks of one f16 scale `d` and kValues codes; `pack(block, q)` stores the codes.

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "formats/iq4_values.h"
+
+namespace mlx_native {
+
+/// 4.25 bits a value: 256 values in 8 groups of 32, each with a signed 6-bit scale of the block's f16 factor; codes
+/// that are not evenly spaced.
+struct IQ4_XS {
+  K_STATIC bool kPlain = false, kHasOffset = false;
+  K_STATIC int kBits = 8, kValues = 256, kGroup = 32, kBias = 128, kAlign = 8;
+
+  /// value = d * (scale[g] - 32) * (kIq4Values[q] - 128). The low four bits of scale g are nibble g of scales_low, the
+  /// high two the bits 2 g and 2 g + 1 of scales_high. Each 16 bytes of qs are a group: the low nibbles its first 16.
+  struct Block {
+    uint16_t d;  // f16
+    uint16_t scales_high;
+    uint8_t scales_low[4];
+    uint8_t qs[128];
+  };
+
+  template <class R>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+    return r.lookup(kIq4Values, (r.load(b.qs + 16 * (run / 2)) >> 4 * (run % 2)) & 0x0f0f0f0fu);
+  }
+  static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
+    const int low = b.scales_low[group / 2] >> 4 * (group % 2) & 15, high = b.scales_high >> 2 * group & 3;
+    return {half_to_float(b.d) * float((low | high << 4) - 32), 0.0f};
+  }
+};
+static_assert(sizeof(IQ4_XS::Block) == 136);
+
+}  // namespace mlx_native
