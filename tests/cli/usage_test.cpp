@@ -86,9 +86,11 @@ TEST(CliUsage, NoFileTakesThePlaceOfAClosedOne) {
   expect_failure(outcome, 1, "stdin is closed");
   EXPECT_THAT(outcome.err, HasSubstr("cannot read -"));
   const TempDir dir;
+  const std::string model = (dir / "model").string();
+  ASSERT_EQ(mlxn({"synth", "--arch", "qwen3", "--preset", "tiny", "--type", "f16", "-o", model}).code, 0);
   const auto quantized = [&](const char* name, const char* redirections) {
     const std::string path = (dir / name).string();
-    mlxn_by_shell({"quantize", moe_model(), path, "q8_0", "--allow-requantize"}, redirections);
+    mlxn_by_shell({"quantize", model, path, "q8_0"}, redirections);
     return read_file(path);
   };
   EXPECT_TRUE(quantized("closed", "<&- >&- 2>&-") == quantized("open", ">/dev/null"));
