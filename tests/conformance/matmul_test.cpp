@@ -95,6 +95,8 @@ class OpMatmul : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
       all.push_back({50, 4000, 256});
       all.push_back({250, 8300, 256});
       all.push_back({500, 8400, 256});
+      all.push_back({300, 4100, 512});
+      all.push_back({150, 8300, 512});
       all.push_back({6, 8200, 512, Data::Outliers});
     }
     // Clusters of one to eight groups, with parts of a row that are equal or not; whole slabs, and a last one that is

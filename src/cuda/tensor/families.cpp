@@ -28,6 +28,7 @@ void add_rows(std::vector<detail::Kernel>& all, GgmlType format) {
   const Precision accuracy = kFull ? Precision::Full : Precision::Half;
   const auto name = [](std::string_view kind) { return fmt::format("{}{}", kind, kFull ? "_full" : ""); };
   all.push_back(row<WgmmaSplitMatMat<Format, kFull>, MatmulArgs>(name("wgmma_split"), Op::MatMat, format, accuracy));
+  all.push_back(row<WgmmaPairMatMat<Format, kFull>, MatmulArgs>(name("wgmma_pair"), Op::MatMat, format, accuracy));
   all.push_back(row<WgmmaMatMat<Format, kFull>, MatmulArgs>(name("wgmma"), Op::MatMat, format, accuracy));
   all.push_back(row<WgmmaMatMat<Format, kFull>, MatmulIdArgs>(name("wgmma"), Op::MatMatId, format, accuracy));
   all.push_back(row<MmaMatMat<Format, kFull>, MatmulArgs>(name("mma"), Op::MatMat, format, accuracy));

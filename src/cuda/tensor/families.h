@@ -118,6 +118,24 @@ struct WgmmaFewTokens : WgmmaMatMat<Format, kFull> {
   }
 };
 
+/// The same for so few tiles that two multiprocessors can share one: each decodes and multiplies half of k.
+template <class Format, bool kFull>
+struct WgmmaPairMatMat {
+  /// Rows of x in a tile: the fewest that leave two of 132 multiprocessors for each; 0: none.
+  static std::uint32_t tile(const MatmulArgs& a) {
+    const std::uint64_t row_tiles = (a.n - 1) / 128 + 1;
+    for (const std::uint32_t rows : {128u, 256u})
+      if (row_tiles * ((a.m - 1) / rows + 1) <= 66 && !(kFull && rows > 128)) return rows;
+    return 0;
+  }
+  static std::size_t scratch_bytes(const MatmulArgs& a) { return WgmmaMatMat<Format, kFull>::scratch_bytes(a); }
+  static bool supports(const MatmulArgs& a) {
+    return WgmmaMatMat<Format, kFull>::supports(a) && a.k >= 2 * WgmmaMatMat<Format, kFull>::kChunk && tile(a) > 0;
+  }
+  /// Defined in wgmma_instance.cuh.
+  static void launch(Launch& on, const MatmulArgs& args);
+};
+
 /// A KernelEntry.
 template <class Family, class Args>
 void run_tensor_family(const void* args, void* launch);

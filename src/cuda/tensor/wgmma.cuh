@@ -95,6 +95,21 @@ __device__ __forceinline__ void box_copy_once(void* to, const CUtensorMap& map, 
       : "memory");
 }
 
+/// Where the groups of a cluster have what this one has at p.
+__device__ __forceinline__ uint32_t address_in_group(const void* p, uint32_t group) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(group));
+  return there;
+}
+__device__ __forceinline__ void store_to_group(uint32_t to, float a, float b, float c, float d) {
+  asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d)
+               : "memory");
+}
+/// Until all threads of the cluster that have not ended are here, and what they stored is seen.
+__device__ __forceinline__ void meet_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
 /// Registers per thread of this warpgroup from now on. All of its warps do it.
 template <int kRegisters>
 __device__ __forceinline__ void release_registers() {

@@ -18,11 +18,11 @@ void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts
   on.status = map_weights(p.map, p.weight, p.row_bytes, p.n, experts, p.expert_stride, Shape::kCopyRows, Shape::kPitch,
                           Shape::kUnit);
   const std::uint64_t units = ((p.n - 1) / Shape::kRows + 1) * token_tiles * p.parts;
-  const auto groups =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
+  const auto groups = static_cast<std::uint32_t>(
+      Shape::kPair ? units : std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
   const bool may_overlap = std::exchange(on.may_overlap, true);
   on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, Plan>),
-           {groups, Shape::kThreads, Shape::kSharedBytes}, &p, true);
+           {groups, Shape::kThreads, Shape::kSharedBytes, Shape::kPair ? 2u : 1u}, &p, true);
   on.may_overlap = may_overlap;
 }
 
@@ -105,9 +105,25 @@ void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   add_parts(on, p);
 }
 
+template <class Format, bool kFull>
+void WgmmaPairMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
+  if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
+  Carver carver(a.scratch);
+  const MatMatProblem p{
+      a.weight, a.output, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k,
+      nullptr,  2};
+  pack(on, a.input, a.m, a.k, p.x);
+  const std::uint32_t width = tile(a), tiles = (a.m - 1) / width + 1;
+  if constexpr (!kFull)
+    if (width == 256)
+      return start_wgmma<Format, kFull, Plan<256, 2, 1, true, 64, 3, false, true>>(on, p, 1, tiles, tiles == 1);
+  start_wgmma<Format, kFull, Plan<128, 2, 1, true, 32, 4, false, true>>(on, p, 1, tiles, tiles == 1);
+}
+
 }  // namespace mlx_native::cuda
 
 #define MLXN_INSTANCE(Format, full)                                                                \
   template void run_tensor_family<WgmmaSplitMatMat<Format, full>, MatmulArgs>(const void*, void*); \
+  template void run_tensor_family<WgmmaPairMatMat<Format, full>, MatmulArgs>(const void*, void*);  \
   template void run_tensor_family<WgmmaMatMat<Format, full>, MatmulArgs>(const void*, void*);      \
   template void run_tensor_family<WgmmaMatMat<Format, full>, MatmulIdArgs>(const void*, void*);

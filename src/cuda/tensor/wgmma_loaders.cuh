@@ -12,12 +12,14 @@ namespace mlx_native::cuda {
 
 /// How a kernel's groups are made up.
 template <int kTokensAtMost, int kMultiplierGroups = 2, int kResidentGroups = 1, bool kDecodeAhead = true,
-          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false>
+          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false, bool kInPairs = false>
 struct Plan {
   static constexpr int kTokens = kTokensAtMost;           // rows of x in a tile at most
   static constexpr int kMultipliers = kMultiplierGroups;  // warpgroups, each of 64 rows of the weights
   // Whether rows of x, packed once per token, are gathered, or lie side by side.
   static constexpr bool kGather = kGathers;
+  // Whether two groups, a cluster, share a tile: each multiplies half of k, and they add their sums.
+  static constexpr bool kPair = kInPairs;
   static constexpr int kResident = kResidentGroups;  // on a multiprocessor
   // Whether weights are decoded while those before are still being multiplied. Takes registers.
   static constexpr bool kAhead = kDecodeAhead;
