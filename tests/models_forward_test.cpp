@@ -106,6 +106,11 @@ TEST_P(EmbeddedForward, MemoryIsWhatItSays) {
   EXPECT_EQ(model.prefill_chunk(), 100u);
   EXPECT_GT(model.memory().activations, std::uint64_t{100} * config.dim * sizeof(float) * 3);
   EXPECT_EQ(load(file).context(), 2048u);
+  const ModelMemory needed = memory_needed(file, {.context = 100, .prefill_chunk = 500}).value();
+  EXPECT_EQ(needed.weights, tensors);
+  EXPECT_EQ(needed.kv_cache, model.memory().kv_cache);
+  EXPECT_EQ(needed.activations, model.memory().activations);
+  EXPECT_EQ(memory_needed(file, {.context = 1u << 30}).error().kind, ErrorKind::InvalidArgument);
 }
 
 struct Variant {

@@ -6,6 +6,40 @@
 #include "core/error.h"
 
 namespace mlx_native {
+namespace {
+
+struct Rows {
+  std::size_t n, width;
+  DType dtype = DType::F32;
+};
+
+/// The members of Activations and, with experts, of its Routing, in their order.
+std::vector<Rows> rows_of(const ModelConfig& config, std::size_t n) {
+  const std::size_t n_used = std::max(1u, config.n_experts_used) * n;
+  const std::size_t q_width = std::size_t{config.n_heads} * config.head_dim;
+  const std::size_t kv_width = std::size_t{config.n_kv_heads} * config.head_dim;
+  std::vector<Rows> rows = {
+      {n, 1, DType::U32},        // tokens
+      {n, 1, DType::U32},        // positions
+      {n, config.dim},           // hidden
+      {n, config.dim},           // normed
+      {n, config.dim},           // branch
+      {n, q_width},              // query
+      {n, kv_width},             // key
+      {n, q_width},              // rotated_query
+      {n, kv_width},             // rotated_key
+      {n, kv_width},             // value
+      {n, q_width},              // attended
+      {n_used, config.ffn_dim},  // gate
+      {n_used, config.ffn_dim},  // up
+      {1, config.n_vocab}        // logits
+  };
+  if (config.n_experts)
+    rows.insert(rows.end(), {{n, config.n_experts}, {n_used, 1, DType::U32}, {n_used, 1}, {n_used, config.dim}});
+  return rows;
+}
+
+}  // namespace
 
 Result<void> MemoryBudget::check(std::string_view what, std::optional<std::uint64_t> bytes) const {
   if (bytes && *bytes <= left_) return {};
@@ -23,12 +57,16 @@ Result<MlxBuffer> MemoryBudget::alloc(std::string_view what, DType dtype, const 
   return buffer;
 }
 
+std::optional<std::uint64_t> KvCache::bytes(const ModelConfig& config, const ModelOptions& options) {
+  return checked_product(
+      {2, config.n_layers, config.n_kv_heads, options.context, config.head_dim, dtype_size(options.kv_dtype)});
+}
+
 Result<std::vector<KvCache>> KvCache::allocate(MemoryBudget& memory, const ModelConfig& config,
                                                const ModelOptions& options) {
   const std::string what = fmt::format("the KV cache of {} tokens", options.context);
   const Shape shape{config.n_kv_heads, options.context, config.head_dim};
-  MLXN_TRY(memory.check(
-      what, checked_product({2, config.n_layers, shape[0], shape[1], shape[2], dtype_size(options.kv_dtype)})));
+  MLXN_TRY(memory.check(what, bytes(config, options)));
   std::vector<KvCache> layers;
   for (std::uint32_t i = 0; i < config.n_layers; ++i) {
     MLXN_ASSIGN(MlxBuffer keys, memory.alloc(what, options.kv_dtype, shape));
@@ -38,40 +76,27 @@ Result<std::vector<KvCache>> KvCache::allocate(MemoryBudget& memory, const Model
   return layers;
 }
 
+std::optional<std::uint64_t> Activations::bytes(const ModelConfig& config, std::uint32_t max_tokens) {
+  std::optional<std::uint64_t> sum = 0;
+  for (const Rows& rows : rows_of(config, max_tokens)) {
+    const auto more = checked_product({rows.n, rows.width, dtype_size(rows.dtype)});
+    sum = sum && more ? checked_add(*sum, *more) : std::nullopt;
+  }
+  return sum;
+}
+
 Result<Activations> Activations::allocate(MemoryBudget& memory, const ModelConfig& config, std::uint32_t max_tokens) {
   const std::string what = fmt::format("the activations of {} tokens", max_tokens);
-  const auto rows = [&](std::size_t n, std::size_t width, DType dtype = DType::F32) {
-    return memory.alloc(what, dtype, {n, width});
-  };
-  const std::size_t n = max_tokens, n_used = std::max(1u, config.n_experts_used) * n;
-  const std::size_t q_width = std::size_t{config.n_heads} * config.head_dim;
-  const std::size_t kv_width = std::size_t{config.n_kv_heads} * config.head_dim;
-  MLXN_ASSIGN(MlxBuffer tokens, rows(n, 1, DType::U32));
-  MLXN_ASSIGN(MlxBuffer positions, rows(n, 1, DType::U32));
-  MLXN_ASSIGN(MlxBuffer hidden, rows(n, config.dim));
-  MLXN_ASSIGN(MlxBuffer normed, rows(n, config.dim));
-  MLXN_ASSIGN(MlxBuffer branch, rows(n, config.dim));
-  MLXN_ASSIGN(MlxBuffer query, rows(n, q_width));
-  MLXN_ASSIGN(MlxBuffer key, rows(n, kv_width));
-  MLXN_ASSIGN(MlxBuffer rotated_query, rows(n, q_width));
-  MLXN_ASSIGN(MlxBuffer rotated_key, rows(n, kv_width));
-  MLXN_ASSIGN(MlxBuffer value, rows(n, kv_width));
-  MLXN_ASSIGN(MlxBuffer attended, rows(n, q_width));
-  MLXN_ASSIGN(MlxBuffer gate, rows(n_used, config.ffn_dim));
-  MLXN_ASSIGN(MlxBuffer up, rows(n_used, config.ffn_dim));
-  MLXN_ASSIGN(MlxBuffer logits, rows(1, config.n_vocab));
-  Activations act{std::move(tokens), std::move(positions),     std::move(hidden),
-                  std::move(normed), std::move(branch),        std::move(query),
-                  std::move(key),    std::move(rotated_query), std::move(rotated_key),
-                  std::move(value),  std::move(attended),      std::move(gate),
-                  std::move(up),     std::move(logits),        {}};
-  if (config.n_experts) {
-    MLXN_ASSIGN(MlxBuffer router, rows(n, config.n_experts));
-    MLXN_ASSIGN(MlxBuffer ids, rows(n_used, 1, DType::U32));
-    MLXN_ASSIGN(MlxBuffer weights, rows(n_used, 1));
-    MLXN_ASSIGN(MlxBuffer outputs, rows(n_used, config.dim));
-    act.routing.emplace(Routing{std::move(router), std::move(ids), std::move(weights), std::move(outputs)});
+  std::vector<MlxBuffer> buffers;
+  for (const Rows& rows : rows_of(config, max_tokens)) {
+    MLXN_ASSIGN(MlxBuffer buffer, memory.alloc(what, rows.dtype, {rows.n, rows.width}));
+    buffers.push_back(std::move(buffer));
   }
+  auto next = buffers.begin();
+  const auto take = [&] { return std::move(*next++); };
+  Activations act{take(), take(), take(), take(), take(), take(), take(), take(),
+                  take(), take(), take(), take(), take(), take(), {}};
+  if (config.n_experts) act.routing.emplace(Routing{take(), take(), take(), take()});
   return act;
 }
 

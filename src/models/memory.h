@@ -35,6 +35,8 @@ struct KvCache {
   MlxBuffer keys;
   MlxBuffer values;
 
+  /// Of all layers; nullopt: more than 2^64.
+  static std::optional<std::uint64_t> bytes(const ModelConfig& config, const ModelOptions& options);
   static Result<std::vector<KvCache>> allocate(MemoryBudget& memory, const ModelConfig& config,
                                                const ModelOptions& options);
 };
@@ -62,6 +64,8 @@ struct Activations {
   };
   std::optional<Routing> routing;  ///< with experts
 
+  /// Nullopt: more than 2^64.
+  static std::optional<std::uint64_t> bytes(const ModelConfig& config, std::uint32_t max_tokens);
   static Result<Activations> allocate(MemoryBudget& memory, const ModelConfig& config, std::uint32_t max_tokens);
 };
 

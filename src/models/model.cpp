@@ -4,6 +4,7 @@
 #include <numeric>
 #include <optional>
 
+#include "core/checked.h"
 #include "core/error.h"
 #include "mlx_native/graph.h"
 #include "mlx_native/ops/embedding.h"
@@ -64,12 +65,38 @@ Result<ModelOptions> checked_options(ModelOptions options, const ModelConfig& co
   return options;
 }
 
+std::optional<std::uint64_t> checked_sum(const ModelMemory& memory) {
+  const auto both = checked_add(memory.kv_cache, memory.activations);
+  return both ? checked_add(*both, memory.weights) : std::nullopt;
+}
+
+Result<ModelMemory> memory_of(const GgufFile& file, const ModelConfig& config, const ModelOptions& checked) {
+  const auto kv_cache = KvCache::bytes(config, checked),
+             activations = Activations::bytes(config, checked.prefill_chunk);
+  if (!kv_cache || !activations)
+    return error(ErrorKind::BufferAllocationError, "{} tokens of context need more than 2^64 bytes", checked.context);
+  ModelMemory memory{.weights = 0, .kv_cache = *kv_cache, .activations = *activations};
+  for (const TensorInfo& info : file.tensors())  // vectors are decoded
+    memory.weights += info.shape.size() == 1 ? info.shape[0] * sizeof(float) : info.byte_len;
+  return memory;
+}
+
 }  // namespace
+
+Result<ModelMemory> memory_needed(const GgufFile& file, const ModelOptions& options) {
+  MLXN_ASSIGN(const ModelConfig config, read_model_config(file));
+  MLXN_ASSIGN(const ModelOptions checked, checked_options(options, config));
+  return memory_of(file, config, checked);
+}
 
 Result<Model> Model::load(const GgufFile& file, const MlxDevice& device, const KernelRegistry& registry,
                           const ModelOptions& options) {
   MLXN_ASSIGN(const ModelConfig config, read_model_config(file));
   MLXN_ASSIGN(const ModelOptions checked, checked_options(options, config));
+  if (device.backend() != Backend::Cpu) {  // which leaves weights where they are
+    MLXN_ASSIGN(const ModelMemory needed, memory_of(file, config, checked));
+    MLXN_TRY(MemoryBudget(device).check("the model", checked_sum(needed)));
+  }
   WeightLoader weights(file, device);
   MLXN_ASSIGN(Linear embedding, weights.linear("token_embd", config.n_vocab, config.dim));
   MLXN_ASSIGN(MlxBuffer output_norm, weights.vector("output_norm.weight", config.dim));

@@ -53,12 +53,16 @@ struct ModelOptions {
   Precision precision = Precision::Auto;
 };
 
-/// Bytes, all of which are allocated (or mapped) by load().
+/// Bytes, all of which are allocated (or mapped) by Model::load().
 struct ModelMemory {
   std::uint64_t weights = 0;
   std::uint64_t kv_cache = 0;
   std::uint64_t activations = 0;  ///< logits of one token included
 };
+
+/// What Model::load() would take, from the file's header alone. Errors as it has them for metadata and options;
+/// BufferAllocationError for more than 2^64 bytes.
+Result<ModelMemory> memory_needed(const GgufFile& file, const ModelOptions& options = {});
 
 /// A transformer with its weights on a device and the KV cache of one sequence. Movable (what was moved from can be
 /// assigned to and destroyed, nothing else); used by one thread at a time.
@@ -66,8 +70,8 @@ class Model {
  public:
   /// Errors: GgufParseError as read_model_config, and for a tensor that is missing, of another shape, or has no place
   /// in the architecture; UnsupportedDtype, naming the tensor, for weights that cannot be multiplied by;
-  /// InvalidArgument for the options; BufferAllocationError where the KV cache and the activations exceed the device's
-  /// free memory.
+  /// InvalidArgument for the options; BufferAllocationError, before anything is uploaded, where the KV cache and the
+  /// activations, on a GPU the weights too, exceed the device's free memory.
   static Result<Model> load(const GgufFile& file, const MlxDevice& device, const KernelRegistry& registry,
                             const ModelOptions& options = {});
   Model(Model&&) noexcept;
