@@ -84,21 +84,30 @@ class Fusion : public testing::TestWithParam<Backend> {
     step.product(x, w, y, s, s.type);
     return step.encoder.dispatched_kernels().front().starts_with("cuda.stream.");
   }
-  /// The same bytes, and fewer commands if there is such a kernel.
-  void compare(const Shape& s, const std::function<void(Step&)>& record) { compare(s, streams(s), record); }
-  void compare(const Shape& s, bool fusible, const std::function<void(Step&)>& record) {
+  /// `run` records commands, which it commits one by one or together, and returns buffers: their bytes are the same.
+  void expect_alike(const std::function<std::vector<MlxBuffer>(bool apart)>& run, const testing::Message& what) {
     std::vector<std::vector<std::byte>> results[2];
     const std::uint64_t seed = random.bits();
     for (const bool apart : {false, true}) {
       random = test::Random(seed);
       device.reset_profile();
+      for (const MlxBuffer& buffer : run(apart)) results[apart].push_back(bytes(buffer));
+    }
+    ASSERT_EQ(results[0].size(), results[1].size()) << what;
+    for (std::size_t i = 0; i < results[0].size(); ++i)
+      EXPECT_TRUE(results[0][i] == results[1][i]) << "buffer " << i << ", " << what;
+  }
+  /// The same bytes, and fewer commands if there is such a kernel.
+  void compare(const Shape& s, const std::function<void(Step&)>& record) { compare(s, streams(s), record); }
+  void compare(const Shape& s, bool fusible, const std::function<void(Step&)>& record) {
+    const auto run = [&](bool apart) -> std::vector<MlxBuffer> {
       Step step{*this, device.command_encoder().value(), apart, {}};
       record(step);
       commit(step.encoder, true);
-      for (const MlxBuffer& buffer : step.buffers) results[apart].push_back(bytes(buffer));
       EXPECT_EQ(ran("fused_mat_vec") || ran("fused_mat_vec_id"), fusible && !apart);
-    }
-    EXPECT_TRUE(results[0] == results[1]) << s.m << " rows, " << s.n << " x " << s.k << ", " << ggml_type_name(s.type);
+      return step.buffers;
+    };
+    expect_alike(run, testing::Message() << s.m << " rows, " << s.n << " x " << s.k << ", " << ggml_type_name(s.type));
   }
 
   static void expect_ok(const Result<void>& result) { ASSERT_TRUE(result.has_value()) << result.error().message; }
@@ -121,10 +130,7 @@ TEST_P(Fusion, HeadsToCache) {
                          {2, 3, 1, 80, 40, 16, 1000, false, false, RopePairing::Adjacent},
                          {1, 33, 3, 256, 128, 5, 9, false, true, RopePairing::Neox},
                          {300, 2, 1, 6, 6, 400, 0, true, false, RopePairing::Neox}}) {
-    std::vector<std::vector<std::byte>> results[2];
-    const std::uint64_t seed = random.bits();
-    for (const bool apart : {false, true}) {
-      random = test::Random(seed);
+    const auto run = [&](bool apart) -> std::vector<MlxBuffer> {
       MlxBuffer query = upload(std::size_t{h.tokens} * h.heads * h.dim);
       MlxBuffer key = upload(std::size_t{h.tokens} * h.kv_heads * h.dim), value = upload(key.element_count());
       const MlxBuffer query_norm = upload(h.dim), key_norm = upload(h.dim);
@@ -132,7 +138,6 @@ TEST_P(Fusion, HeadsToCache) {
       MlxBuffer keys = cache(cached, h.f16), values = cache(cached, h.f16);
       MlxBuffer positions = device.alloc_buffer(h.tokens * 4, DType::U32, {h.tokens}).value();
       for (std::uint32_t i = 0; i < h.tokens; ++i) positions.as_mut_slice<std::uint32_t>().value()[i] = h.first + i;
-      device.reset_profile();
       CommandEncoder encoder = device.command_encoder().value();
       const auto rotate = [&](MlxBuffer& x, const MlxBuffer& norm, std::uint32_t n) {
         if (h.norms) {
@@ -157,11 +162,11 @@ TEST_P(Fusion, HeadsToCache) {
       commit(encoder, apart);
       expect_ok(kv_cache_write(encoder, registry, device, value, positions, values, write));
       commit(encoder, true);
-      for (const MlxBuffer& buffer : {query, key, value, keys, values}) results[apart].push_back(bytes(buffer));
       EXPECT_EQ(ran("heads_to_cache"), !apart);
       EXPECT_EQ(ran("rope"), apart);
-    }
-    EXPECT_TRUE(results[0] == results[1]) << h.tokens << " tokens, heads of " << h.dim;
+      return {query, key, value, keys, values};
+    };
+    expect_alike(run, testing::Message() << h.tokens << " tokens, heads of " << h.dim);
   }
 }
 
@@ -184,11 +189,7 @@ TEST_P(Fusion, HeadsAndTheirAttention) {
                                  {4, 2, 128, 128, 64, 50, true, false, RopePairing::Neox, 0, 2},
                                  {2, 1, 6, 6, 64, 5, true, false},
                                  {2, 1, 512, 128, 8, 5, true, false}}) {
-    std::vector<std::vector<std::byte>> results[2];
-    const std::uint64_t seed = random.bits();
-    for (const bool apart : {false, true}) {
-      random = test::Random(seed);
-      device.reset_profile();
+    const auto run = [&](bool apart) -> std::vector<MlxBuffer> {
       Step step{*this, device.command_encoder().value(), apart, {}};
       MlxBuffer query = step.values(h.tokens * h.heads * h.dim), key = step.values(h.tokens * h.kv_heads * h.dim),
                 value = step.values(key.element_count()), rotated_query = step.values(query.element_count()),
@@ -234,33 +235,28 @@ TEST_P(Fusion, HeadsAndTheirAttention) {
                           .scale = 0.1f,
                           .sliding_window = h.window}));
       commit(step.encoder, true);
-      for (const MlxBuffer& buffer : step.buffers) results[apart].push_back(bytes(buffer));
       EXPECT_EQ(ran("heads_attention"), !apart && h.tokens == 1 && h.dim <= 256);
-    }
-    for (std::size_t i = 0; i < results[0].size(); ++i)
-      EXPECT_TRUE(results[0][i] == results[1][i])
-          << "buffer " << i << ", " << h.heads << " of " << h.kv_heads << " heads of " << h.dim << " at " << h.position;
+      return step.buffers;
+    };
+    expect_alike(
+        run, testing::Message() << h.heads << " of " << h.kv_heads << " heads of " << h.dim << " at " << h.position);
   }
 }
 
 TEST_P(Fusion, AddNorm) {
   for (const auto& [rows, dim] : {std::pair{1u, 4096u}, {3, 1025}, {1, 2048}, {2, 600}, {1, 4097}, {40, 513}}) {
-    std::vector<std::vector<std::byte>> results[2];
-    const std::uint64_t seed = random.bits();
-    for (const bool apart : {false, true}) {
-      random = test::Random(seed);
+    const auto run = [&](bool apart) -> std::vector<MlxBuffer> {
       MlxBuffer hidden = upload(rows * dim), branch = upload(rows * dim), normed = upload(rows * dim);
       const MlxBuffer norm = upload(dim);
-      device.reset_profile();
       CommandEncoder encoder = device.command_encoder().value();
       expect_ok(elementwise_add(encoder, registry, device, hidden, branch, hidden, {.rows = rows, .cols = dim}));
       commit(encoder, apart);
       expect_ok(rms_norm(encoder, registry, device, hidden, norm, normed, {.rows = rows, .dim = dim, .eps = 1e-6f}));
       commit(encoder, true);
-      for (const MlxBuffer& buffer : {hidden, branch, normed}) results[apart].push_back(bytes(buffer));
       EXPECT_EQ(ran("add_norm"), !apart && dim <= 4096);
-    }
-    EXPECT_TRUE(results[0] == results[1]) << rows << " x " << dim;
+      return {hidden, branch, normed};
+    };
+    expect_alike(run, testing::Message() << rows << " x " << dim);
   }
 }
 
@@ -414,11 +410,7 @@ TEST_P(Fusion, RouterAndItsChoice) {
                                                                  {4, 3, 3, 33, false},
                                                                  {1, 1100, 4, 256, true},
                                                                  {8, 128, 8, 256, true}}) {
-    std::vector<std::vector<std::byte>> results[2];
-    const std::uint64_t seed = random.bits();
-    for (const bool apart : {false, true}) {
-      random = test::Random(seed);
-      device.reset_profile();
+    const auto run = [&](bool apart) -> std::vector<MlxBuffer> {
       Step step{*this, device.command_encoder().value(), apart, {}};
       MlxBuffer x = step.values(tokens * dim), logits = step.values(tokens * experts),
                 weights = step.values(tokens * top_k);
@@ -432,10 +424,10 @@ TEST_P(Fusion, RouterAndItsChoice) {
           moe_softmax_topk(step.encoder, registry, device, logits, ids, weights,
                            {.n_tokens = tokens, .n_experts = experts, .top_k = top_k, .renormalize = renormalize}));
       commit(step.encoder, true);
-      for (const MlxBuffer& buffer : {logits, weights, ids}) results[apart].push_back(bytes(buffer));
       EXPECT_EQ(ran("router"), !apart && GetParam() == Backend::Cuda && tokens <= 4 && experts <= 1024);
-    }
-    EXPECT_TRUE(results[0] == results[1]) << tokens << " tokens, " << experts << " experts, " << dim;
+      return {logits, weights, ids};
+    };
+    expect_alike(run, testing::Message() << tokens << " tokens, " << experts << " experts, " << dim);
   }
 }
 

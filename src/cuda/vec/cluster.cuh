@@ -11,18 +11,12 @@ namespace mlx_native::cuda {
 __device__ __forceinline__ void arrive_cluster_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
-/// The address in group `rank` of what lies at `own` in this one.
-__device__ __forceinline__ std::uint32_t address_in(const void* own, std::uint32_t rank) {
-  std::uint32_t there;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(own)), "r"(rank));
-  return there;
-}
 
 /// A barrier that other groups arrive at.
 struct ClusterBarrier : SharedBarrier {
   /// Orders what this thread read here, not what it wrote: for that it would wait until memory has it.
   __device__ __forceinline__ void arrive_at(std::uint32_t rank) {
-    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_in(this, rank)) : "memory");
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(address_in_group(this, rank)) : "memory");
   }
 };
 
@@ -36,8 +30,8 @@ static_assert(sizeof(Gather) <= kGatherBarrierBytes && kMostGatherSlots * kMostP
 /// Sends four floats to where `own` lies in group `rank`; they count as arrived at `barrier` there.
 __device__ __forceinline__ void send(float* own, const float4& v, ClusterBarrier& barrier, std::uint32_t rank) {
   asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(
-                   address_in(own, rank)),
-               "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(address_in(&barrier, rank))
+                   address_in_group(own, rank)),
+               "f"(v.x), "f"(v.y), "f"(v.z), "f"(v.w), "r"(address_in_group(&barrier, rank))
                : "memory");
 }
 
