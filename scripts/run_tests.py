@@ -69,7 +69,8 @@ def main():
             print(f"{len(results)} of {len(wanted)} tests", flush=True)
             if code != 0 and "FAILED" not in output:
                 died += 1
-                print("\n".join(said[-200:]), f"a process ended with {code}", sep="\n")
+                findings = [line for line in output.splitlines() if line.startswith("=========")]  # by compute-sanitizer
+                print(*(findings or said)[-200:], f"a process ended with {code}", sep="\n")
 
     for name in wanted:
         if name not in results:

@@ -79,15 +79,13 @@ struct Multiplier {
     }
     rings.x.next();
   }
-  __device__ __forceinline__ void release_x(uint32_t place) {
-    if (lane == 0) rings.x.empty[place].arrive();
-  }
+  __device__ __forceinline__ void release_x(uint32_t place) { rings.x.empty[place].arrive_as_warp(lane); }
   uint32_t emptied = kNone;  // the place whose product was under way when the last was started
   static constexpr uint32_t kNone = ~0u;
 
   __device__ __forceinline__ void release_weights() {
     __syncwarp();
-    if (lane == 0) rings.raw.empty[rings.raw.place].arrive();
+    rings.raw.empty[rings.raw.place].arrive_as_warp(lane);
     rings.raw.next();
   }
 
@@ -355,7 +353,7 @@ struct Multiplier {
     else
       store<false>(unit, sums, column);
     __syncwarp();
-    if (lane == 0) rings.info.empty[rings.info.place].arrive();
+    rings.info.empty[rings.info.place].arrive_as_warp(lane);
     rings.info.next();
   }
   /// kWhole: whether all rows of the tile are there.

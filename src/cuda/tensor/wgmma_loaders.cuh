@@ -149,9 +149,9 @@ struct Rings {
   }
   __device__ void init() const {
     constexpr uint32_t kWarps = 4 * Shape::kMultipliers, kFillers = Shape::kGather ? kGatherers : 1;
-    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(kFillers), x.empty[i].init(kWarps);
-    for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init(kWarps);
-    for (int i = 0; i < 2; ++i) info.full[i].init(kFillers), info.empty[i].init(kWarps);
+    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(kFillers), x.empty[i].init_for_warps(kWarps);
+    for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init_for_warps(kWarps);
+    for (int i = 0; i < 2; ++i) info.full[i].init(kFillers), info.empty[i].init_for_warps(kWarps);
     fence_barrier_init();
   }
 };

@@ -67,7 +67,7 @@ __device__ __forceinline__ void init_barriers(BoxBarriers& barriers, Gather& gat
                                               std::uint32_t warp) {
   constexpr std::uint32_t kAdders = 32, kMultipliers = 32 * kBoxTeamWarps;
   for (std::uint32_t i = warp; i < p.stages; i += kBoxWarps)
-    barriers.stages[i].full.init(1), barriers.stages[i].empty.init(kBoxTeamWarps);
+    barriers.stages[i].full.init(1), barriers.stages[i].empty.init_for_warps(kBoxTeamWarps);
   if (std::uint32_t i = kBoxWarps - 1 - warp; i < kSlots)
     barriers.slots[i].full.init(kMultipliers), barriers.slots[i].empty.init(kAdders);
   if (p.parts_log2 == 0) return;
@@ -250,7 +250,7 @@ __global__ void __launch_bounds__(32 * kBoxWarps, 1) box_kernel(const __grid_con
         X::add({{row, row + 8 * p.pitch}}, x, column, own, g, t, sums);
       }
       __syncwarp();
-      if (lane == 0) stages[place].empty.arrive();
+      stages[place].empty.arrive_as_warp(lane);
       place += kBoxTeams;
       if (place >= p.stages) place = team, parity ^= 1;
     }

@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   };
   if (warp == kRoutedWarps) {
     if (lane == 0) {
-      for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init(kRoutedWarps);
+      for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init_for_warps(kRoutedWarps);
       for (std::uint32_t i = 0; i < kRoutedSlots; ++i) slots[i].full.init(kThreads), slots[i].empty.init(32);
       fence_barrier_init();
     }
@@ -199,7 +199,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
         U::template add<1>({{row, row + 8 * p.pitch}}, columns, g, t, sums);
       }
       __syncwarp();
-      if (lane == 0) stages[place].empty.arrive();
+      stages[place].empty.arrive_as_warp(lane);
       if (++place == p.stages) place = 0, parity ^= 1;
     }
     slots[slot].empty.await(slot_parity);

@@ -133,7 +133,8 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
 
   if (threadIdx.x == 0) {
 #pragma unroll 1
-    for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(kStreamTeams), stages[i].empty.init(kStreamWarps);
+    for (std::uint32_t i = 0; i < p.stages; ++i)
+      stages[i].full.init(kStreamTeams), stages[i].empty.init_for_warps(kStreamWarps);
     fence_barrier_init();
   }
   allow_next();
@@ -223,7 +224,7 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
         U::template add<T>(of, columns, g, t, sums);
       }
       __syncwarp();
-      if (lane == 0) stages[place].empty.arrive();
+      stages[place].empty.arrive_as_warp(lane);
       place += kStreamTeams;
       if (place >= p.stages) place = team, parity ^= 1;
     }
