@@ -34,6 +34,10 @@
 // and that run may be of any type with + - * / % & and, of words, >>: a reader may read another run in each lane. Such
 // a reader may load up to 128 bytes from the member of the block that is read on, where those are the block's.
 //
+// Where only kernels gain that decode one block at a time (those of CUDA), not all readers need its groups' factors:
+//
+//     static GroupBytes block_factors(const K_GLOBAL Block& b);
+//
 // codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
 // of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <bit>
+#include <cstring>
+#include <random>
 
 #include "formats/list.h"
 
@@ -47,6 +50,50 @@ TEST(WordReader, LooksUpEachByte) {
   EXPECT_EQ(std::int8_t(code_of(word, 1)), 1);
   EXPECT_EQ(std::int8_t(code_of(word, 2)), -127);
   EXPECT_EQ(std::int8_t(code_of(word, 3)), 113);
+}
+
+/// A format's block_factors() or group_bytes(), if it has one.
+template <class F>
+auto factors_of(const typename F::Block& block) {
+  if constexpr (requires { F::block_factors(block); })
+    return F::block_factors(block);
+  else if constexpr (requires { F::group_bytes(ScalarReader<1>{}, block); })
+    return F::group_bytes(ScalarReader<1>{}, block);
+}
+template <class F>
+void expect_factors_of_affine() {
+  using Block = typename F::Block;
+  if constexpr (!std::is_void_v<decltype(factors_of<F>(std::declval<Block>()))>) {
+    std::mt19937 random(7);
+    const auto byte = [](std::uint32_t word, int i) { return float(std::int8_t(word >> 8 * i)); };
+    for (int i = 0; i < 4000; ++i) {
+      std::array<std::uint8_t, sizeof(Block)> bytes;
+      for (auto& b : bytes) b = std::uint8_t(random());
+      Block block;
+      std::memcpy(&block, bytes.data(), sizeof(Block));
+      const auto all = factors_of<F>(block);
+      if (all.scale_unit != all.scale_unit || all.offset_unit != all.offset_unit) continue;  // any NaN would do
+      for (int g = 0; g < F::kValues / F::kGroup; ++g) {
+        const Affine want = F::affine(block, g);
+        const float scale = all.scale_unit * byte(all.scales[g / 4], g % 4);
+        if (want.scale == want.scale) {
+          ASSERT_EQ(std::bit_cast<std::uint32_t>(want.scale), std::bit_cast<std::uint32_t>(scale)) << g;
+        }
+        if (F::kHasOffset && want.offset == want.offset) {
+          ASSERT_EQ(want.offset, all.offset_unit * byte(all.offsets[g / 4], g % 4)) << g;
+        }
+      }
+    }
+  }
+}
+TEST(Formats, FactorsOfABlockAreThoseOfItsGroups){
+#define MLXN_FORMAT(Name, ggml_name)  \
+  {                                   \
+    SCOPED_TRACE(#Name);              \
+    expect_factors_of_affine<Name>(); \
+  }
+    MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
 }
 
 TEST(FormatList, FindsEachFormatByItsType) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "formats/iq4_values.h"
+#include "formats/signed_scale6.h"
 
 namespace mlx_native {
 
@@ -26,6 +27,25 @@ struct IQ4_XS {
   static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
     const int low = b.scales_low[group / 2] >> 4 * (group % 2) & 15, high = b.scales_high >> 2 * group & 3;
     return {half_to_float(b.d) * float((low | high << 4) - 32), 0.0f};
+  }
+  static K_FN GroupBytes<8> block_factors(const K_GLOBAL Block& b) {
+    const uint32_t low = load_word<4>(b.scales_low), high = b.scales_high;
+    return {half_to_float(b.d),
+            0.0f,
+            {signed_scales(nibbles(low & 0xffffu), pairs(high & 255u)),
+             signed_scales(nibbles(low >> 16), pairs(high >> 8))},
+            {}};
+  }
+
+ private:
+  /// Nibble i, or pair i of bits, in the low bits of byte i, whose other bits have no meaning.
+  static K_FN uint32_t nibbles(uint32_t x) {
+    const uint32_t bytes = (x | x << 8) & 0x00ff00ffu;
+    return bytes | bytes << 4;
+  }
+  static K_FN uint32_t pairs(uint32_t x) {
+    const uint32_t nibbles_of = (x | x << 12) & 0x000f000fu;
+    return nibbles_of | nibbles_of << 6;
   }
 };
 static_assert(sizeof(IQ4_XS::Block) == 136);

@@ -27,6 +27,16 @@ struct Q2_K {
     const int both = b.scales[group];
     return {half_to_float(b.d) * float(both & 15), -(half_to_float(b.dmin) * float(both >> 4))};
   }
+  static K_FN GroupBytes<16> block_factors(const K_GLOBAL Block& b) {
+    GroupBytes<16> all = {half_to_float(b.d), -half_to_float(b.dmin), {}, {}};
+    K_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const uint32_t both = load_word<kAlign>(b.scales + 4 * i);
+      all.scales[i] = both & 0x0f0f0f0fu;
+      all.offsets[i] = both >> 4 & 0x0f0f0f0fu;
+    }
+    return all;
+  }
 };
 static_assert(sizeof(Q2_K::Block) == 84);
 

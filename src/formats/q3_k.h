@@ -1,6 +1,7 @@
 #pragma once
 
 #include "formats/format.h"
+#include "formats/signed_scale6.h"
 
 namespace mlx_native {
 
@@ -45,14 +46,6 @@ struct Q3_K {
         {signed_scales(first, high), signed_scales(second, high >> 2), signed_scales(first >> 4, high >> 4),
          signed_scales(second >> 4, high >> 6)},
         {}};
-  }
-
- private:
-  /// Four scales less 32, as signed bytes.
-  template <class Word>
-  static K_FN auto signed_scales(Word low, Word high) {
-    const auto s = ((low & 0x0f0f0f0fu) | (high & 0x03030303u) << 4) ^ 0x20202020u;
-    return s | (s & 0x20202020u) << 1 | (s & 0x20202020u) << 2;
   }
 };
 static_assert(sizeof(Q3_K::Block) == 110);

@@ -302,6 +302,9 @@ constexpr Shape kShapes[] = {{1, 80, 4096},
                              {1, 40, 9216},
                              {4, 100, 1536, GgmlType::Q4_0},
                              {3, 17, 768, GgmlType::Q5_0},
+                             {2, 90, 512, GgmlType::Q4_1},
+                             {1, 70, 768, GgmlType::Q3_K},
+                             {1, 64, 1280, GgmlType::IQ4_XS},
                              {1, 100, 2048, GgmlType::BF16},
                              {40, 64, 512},
                              // Beyond what a GPU does at once.
@@ -375,6 +378,7 @@ TEST_P(Fusion, ExpertsAndActivation) {
                                                   {1, 2, 50, 512, GgmlType::Q6_K},
                                                   {1, 8, 2048, 768, GgmlType::Q6_K},
                                                   {5, 3, 48, 256, GgmlType::Q5_K},
+                                                  {3, 2, 64, 768, GgmlType::Q2_K},
                                                   {1, 2, 64, 512, GgmlType::BF16}}) {
     const std::uint32_t experts = 9, rows = tokens * top_k;
     const auto product = [&](Step& step, const MlxBuffer& x, const MlxBuffer& w, const MlxBuffer& ids, MlxBuffer& to) {

@@ -1,7 +1,7 @@
 // Activations on their way into shared memory, in the form that units (cuda/vec/units.cuh) take them.
 #pragma once
 
-#include "cuda/vec/units.cuh"
+#include "cuda/vec/any_unit.cuh"
 
 namespace mlx_native::cuda {
 
@@ -43,6 +43,15 @@ __device__ __forceinline__ float2 values_of(std::uint32_t pair) {
   return make_float2(half_to_float(std::uint16_t(pair)), half_to_float(std::uint16_t(pair >> 16)));
 }
 
+/// The sum of a group as two halfs, the second behind lo or, if there is none, before or behind the first.
+template <class U, bool kSplit>
+__device__ __forceinline__ void write_sum(std::uint8_t* hi, std::uint8_t* lo, int group, float sum) {
+  std::uint8_t* const rest = kSplit ? lo + U::kSumsAt : hi + U::kSumsAt - U::kLowSums;
+  const std::uint16_t h = float_to_half(sum);
+  *reinterpret_cast<std::uint16_t*>(hi + U::kSumsAt + 2 * group) = h;
+  *reinterpret_cast<std::uint16_t*>(rest + 2 * group) = float_to_half(sum - half_to_float(h));
+}
+
 /// Splits 256 activations into columns of halfs, hi and lo, and the sums of their groups likewise, scaled by a power of
 /// two so that the largest lies in [2^9, 2^10): a sum of 32 is a half too. Returns the inverse scale. Without kSplit
 /// they are rounded, to hi alone, where both parts of the sums of what they become lie.
@@ -74,16 +83,21 @@ __device__ __forceinline__ float split_activations(const Granule& granule, std::
       v[one] = rounded.x, v[two] = rounded.y;
     }
   }
-  if constexpr (U::kGroups == 8) {
+  if constexpr (U::kGroups == 16) {
+    static_assert(U::kOrder == Order::Runs);
+    // Of both of a lane's pieces; four lanes have a run of each.
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float sum = (v[4 * i] + v[4 * i + 1]) + (v[4 * i + 2] + v[4 * i + 3]);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      if (lane % 4 == 0) write_sum<U, kSplit>(hi, lo, 2 * (lane / 4) + i, sum);
+    }
+  } else if constexpr (U::kGroups == 8) {
     float sum = ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
     sum += __shfl_xor_sync(0xffffffffu, sum, 1);
     sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-    if (lane % 4 == 0) {
-      const std::uint16_t h = float_to_half(sum);
-      std::uint8_t* const rest = kSplit ? lo + U::kSumsAt : hi + U::kSumsAt - U::kLowSums;
-      *reinterpret_cast<std::uint16_t*>(hi + U::kSumsAt + lane / 2) = h;
-      *reinterpret_cast<std::uint16_t*>(rest + lane / 2) = float_to_half(sum - half_to_float(h));
-    }
+    if (lane % 4 == 0) write_sum<U, kSplit>(hi, lo, lane / 4, sum);
   }
   static_assert(U::kGroups == 0 || U::kHighFrom == 0);
   const int place = 16 * (U::kOrder == Order::Pairs ? lane + lane / 8 : lane);

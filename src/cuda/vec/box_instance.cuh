@@ -12,9 +12,12 @@
 namespace mlx_native::cuda {
 
 /// How x is multiplied: what takes least time. A fifth bit costs digits less, a bias halfs.
+template <class Format, std::uint32_t kRows>
+constexpr bool kTakesDigits =
+    kRows == 2 || !kHasOwnUnit<Format> || std::is_same_v<Format, Q8_0> || std::is_same_v<Format, Q5_K>;
 template <class Format, std::uint32_t kRows, bool kHalf>
-using BoxOf = std::conditional_t<!kHalf && (kRows == 2 || std::is_same_v<Format, Q8_0> || std::is_same_v<Format, Q5_K>),
-                                 DigitBox<Format, kRows>, HalfBox<Format, kRows, !kHalf>>;
+using BoxOf =
+    std::conditional_t<!kHalf && kTakesDigits<Format, kRows>, DigitBox<Format, kRows>, HalfBox<Format, kRows, !kHalf>>;
 
 /// Groups of a cluster, as a power of two: enough that x of up to `rows` rows, which every cluster splits for itself,
 /// takes a small part of the time that a cluster's rows of W do, but not so many that they wait for each other, which

@@ -56,45 +56,25 @@ struct DigitColumns {
 constexpr float kMagic = 0x1.8p23f;
 constexpr int kMagicBits = 0x4b400000;
 
-/// A WordReader (formats/format.h) of a unit. kAligned: it lies at a multiple of 16.
-template <int kAlign, bool kAligned>
-struct UnitReader : WordReader<kAlign> {
-  const std::uint8_t* unit;
-
-  __device__ __forceinline__ std::uint32_t load(const std::uint8_t* run) const {
-    if constexpr (kAligned) {
-      const std::uint8_t* const p = run + 4 * this->index;
-      if ((run - unit) % 4 == 0) return load4(p);
-      return __funnelshift_r(load4(p - 2), load4(p + 2), 16);
-    }
-    return WordReader<kAlign>::load(run);
-  }
-};
-
 /// What the kernel knows of a format: of a unit of kValues, kRowBytes of a row, kXBytes of a column of x, kSumBytes of
 /// a column of sums. kAligned: kRowBytes is a multiple of 16, as the weights' address must be.
 ///   add(rows, x, g, t, sums): sums += rows times columns
 template <class Format>
 struct DigitUnit {
-  static constexpr bool kSmallFactors = requires(const typename Format::Block& b) {
-    Format::group_bytes(ScalarReader<Format::kAlign>{}, b);
-  };
+  static constexpr bool kSmallFactors = HasSmallFactors<Format>;
   static constexpr int kValues = 256, kGroup = Format::kGroup, kGroups = kValues / kGroup, kXBytes = kValues;
-  static constexpr int kRowBytes = kValues / Format::kValues * int(sizeof(typename Format::Block));
+  static constexpr int kRowBytes = kUnitRowBytes<Format>;
   static constexpr bool kAligned = kRowBytes % 16 == 0;
   static constexpr bool kSigned = Format::kBias == 128;  // codes without their top bit's change are what is meant
   static constexpr int kBias = kSigned ? 0 : Format::kBias;
-  // Sums of a group of a column: what its products begin with, or two halfs that the offsets are multiplied by.
-  static constexpr int kSumBytes = Format::kHasOffset ? 4 * kGroups : kBias != 0 ? 4 * kGroups : 0;
+  // Sums of a group of a column: what its products begin with, or 16 halfs that the offsets are multiplied by.
+  static constexpr int kSumBytes = Format::kHasOffset ? 32 : kBias != 0 ? 4 * kGroups : 0;
   static_assert(kGroup == 32 || kGroup == 16);
-  static_assert(kSmallFactors || (kGroup == 32 && Format::kValues == 32 && !Format::kHasOffset));
-  static_assert(!Format::kHasOffset || (kGroups == 8 && kBias == 0));
+  static_assert(kSmallFactors || (kGroup == 32 && Format::kValues == 32));
+  static_assert(!Format::kHasOffset || kBias == 0);
 
   static __device__ __forceinline__ std::uint32_t codes(const Rows& rows, int r, int t, int run) {
-    using Block = typename Format::Block;
-    const auto* const blocks = reinterpret_cast<const Block*>(rows.at[r]);
-    const std::uint32_t word = Format::codes(UnitReader<Format::kAlign, kAligned>{{t}, rows.at[r]},
-                                             blocks[16 * run / Format::kValues], run % (Format::kValues / 16));
+    const std::uint32_t word = unit_codes<Format>(rows, r, t, run);
     return kSigned ? word ^ 0x80808080u : word;
   }
 
@@ -111,13 +91,30 @@ struct DigitUnit {
     if constexpr (kSmallFactors)
       add_small<T>(rows, x, g, t, sums);
     else
-      add_scaled<T>(rows, x, t, sums);
+      add_scaled<T>(rows, x, g, t, sums);
+  }
+
+  /// sums += offsets times the sums of groups.
+  template <int T>
+  static __device__ __forceinline__ void add_offsets(const std::uint32_t (&offsets)[4], const DigitColumns<T>& x, int g,
+                                                     int t, Sums<T>& sums) {
+#pragma unroll
+    for (int c = 0; c < T; ++c) {
+      const std::uint8_t* const at = x.sums + 32 * (8 * c + g) + 4 * t;
+      multiply_tile<false>(sums[c], offsets, load4(at), load4(at + 16));
+    }
   }
 
   /// A scale a group, any f16.
   template <int T>
-  static __device__ __forceinline__ void add_scaled(const Rows& rows, const DigitColumns<T>& x, int t, Sums<T>& sums) {
+  static __device__ __forceinline__ void add_scaled(const Rows& rows, const DigitColumns<T>& x, int g, int t,
+                                                    Sums<T>& sums) {
     Sums<T> unit = {};
+    if constexpr (Format::kHasOffset) {
+      std::uint32_t offsets[4];
+      offset_halfs<Format>(rows, t, offsets);
+      add_offsets<T>(offsets, x, g, t, unit);
+    }
 #pragma unroll
     for (int pair = 0; pair < kGroups / 2; ++pair) {
       std::uint32_t a[2][4];
@@ -126,8 +123,7 @@ struct DigitUnit {
       float scale[2][2];
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        scale[i / 2][i % 2] = half_to_float(*reinterpret_cast<const std::uint16_t*>(
-            &reinterpret_cast<const typename Format::Block*>(rows.at[i / 2])[2 * pair + i % 2].d));
+        scale[i / 2][i % 2] = half_to_float(block_of<Format>(rows.at[i / 2], 2 * pair + i % 2).d);
 #pragma unroll
       for (int c = 0; c < T; ++c) {
         const uint4 b = load16(x.at[c] + 64 * pair + 16 * t);
@@ -152,12 +148,8 @@ struct DigitUnit {
   template <int T>
   static __device__ __forceinline__ void add_small(const Rows& rows, const DigitColumns<T>& x, int g, int t,
                                                    Sums<T>& sums) {
-    using Block = typename Format::Block;
     constexpr int kRuns = kGroup / 16;
-    const auto factors0 =
-        Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const Block*>(rows.at[0]));
-    const auto factors1 =
-        Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const Block*>(rows.at[1]));
+    const auto factors0 = small_factors<Format>(rows.at[0]), factors1 = small_factors<Format>(rows.at[1]);
     int unit[T][4] = {};
 #pragma unroll
     for (int four = 0; four < 4; ++four) {
@@ -190,15 +182,9 @@ struct DigitUnit {
     }
     Sums<T> offsets = {};
     if constexpr (Format::kHasOffset) {
-      const std::uint32_t pick = (t & 1) ? 0x4342u : 0x4140u;  // bytes 2 t and 2 t + 1 of two words, as halfs
-      const std::uint32_t min0 = __byte_perm(t < 2 ? factors0.offsets[0] : factors0.offsets[1], 0, pick);
-      const std::uint32_t min1 = __byte_perm(t < 2 ? factors1.offsets[0] : factors1.offsets[1], 0, pick);
-      const std::uint32_t a[4] = {min0, min1, min0, min1};
-#pragma unroll
-      for (int c = 0; c < T; ++c) {
-        const std::uint8_t* const at = x.sums + 32 * (8 * c + g) + 4 * t;
-        multiply_tile<false>(offsets[c], a, load4(at), load4(at + 16));
-      }
+      std::uint32_t halfs[4];
+      offset_halfs<Format>(factors0, factors1, t, halfs);
+      add_offsets<T>(halfs, x, g, t, offsets);
     }
 #pragma unroll
     for (int c = 0; c < T; ++c)
@@ -299,6 +285,8 @@ __device__ __forceinline__ void write_sums(const std::uint32_t (&words)[2][kPlan
       // A unit's sums lie by groups, a group's by columns, of which there are as many as factors.
       const int begin = U::kSmallFactors ? 0 : kMagicBits;
       reinterpret_cast<int*>(to.sums)[group * to.columns + column] = begin - U::kBias * sum;
+    } else if constexpr (U::kGroup == 16) {
+      reinterpret_cast<std::uint16_t*>(to.sums + 32 * column)[group] = float_to_half(float(sum));
     } else {
       // Both are halfs.
       const int high_part = (sum + 32) & ~63;

@@ -35,17 +35,19 @@ void add_format(std::vector<Kernel>& all, GgmlType format) {
     add<VecStreamFused<Format>>(all, "stream", Op::FusedMatVec, format, entry_of<VecStream<Format>>);
     add<VecRoutedStreamFused<Format>>(all, "stream", Op::FusedMatVecId, format, entry_of<VecRoutedStream<Format>>);
   }
-  add<VecProduct<Format>>(all, "vec", Op::MatVec, format);
-  add<VecRouted<Format>>(all, "vec", Op::MatVecId, format);
+  if constexpr (kHasOwnUnit<Format>) {
+    add<VecProduct<Format>>(all, "vec", Op::MatVec, format);
+    add<VecRouted<Format>>(all, "vec", Op::MatVecId, format);
+  }
 }
 
 }  // namespace
 
 std::vector<Kernel> vec_kernels() {
   std::vector<Kernel> all;
-#define MLXN_VEC_FORMAT(Name) add_format<Name>(all, GgmlType::Name);
-  MLXN_VEC_FORMATS(MLXN_VEC_FORMAT)
-#undef MLXN_VEC_FORMAT
+#define MLXN_FORMAT(Name, ggml_name) add_format<Name>(all, GgmlType::Name);
+  MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
   return all;
 }
 
@@ -53,14 +55,14 @@ std::vector<Kernel> vec_mat_mat_kernels(bool full) {
   std::vector<Kernel> all;
   const auto add_row = [&]<class Format>(Format, GgmlType format) {
     if (full) {
-      add<VecMatMat<Format>>(all, "vec", Op::MatMat, format);
+      if constexpr (kHasOwnUnit<Format>) add<VecMatMat<Format>>(all, "vec", Op::MatMat, format);
     } else if constexpr (!Format::kPlain) {
       add<VecBox<Format, 16, true>>(all, "box16_half", Op::MatMat, format, nullptr, Precision::Half);
     }
   };
-#define MLXN_VEC_FORMAT(Name) add_row(Name{}, GgmlType::Name);
-  MLXN_VEC_FORMATS(MLXN_VEC_FORMAT)
-#undef MLXN_VEC_FORMAT
+#define MLXN_FORMAT(Name, ggml_name) add_row(Name{}, GgmlType::Name);
+  MLXN_FORMATS(MLXN_FORMAT)
+#undef MLXN_FORMAT
   return all;
 }
 

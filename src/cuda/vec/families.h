@@ -10,7 +10,8 @@
 #include "cuda/tensor/families.h"
 #include "runtime/kernel.h"
 
-// The formats that units.cuh knows how to decode; the common kernels have the others. CMake reads these lines too.
+// The formats whose bits units.cuh knows. Others are decoded by codes(), on Hopper alone: elsewhere, and where those
+// kernels do not support a problem, the common kernels have them. CMake reads these lines too.
 // clang-format off
 #define MLXN_VEC_FORMATS(MLXN_VEC_FORMAT) \
   MLXN_VEC_FORMAT(F16)                    \
@@ -24,6 +25,14 @@
 // clang-format on
 
 namespace mlx_native::cuda {
+
+template <class Format>
+inline constexpr bool kHasOwnUnit = false;
+#define MLXN_VEC_FORMAT(Name) \
+  template <>                 \
+  inline constexpr bool kHasOwnUnit<Name> = true;
+MLXN_VEC_FORMATS(MLXN_VEC_FORMAT)
+#undef MLXN_VEC_FORMAT
 
 template <class Format>
 struct VecProduct {

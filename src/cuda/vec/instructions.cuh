@@ -33,6 +33,13 @@ __device__ __forceinline__ void multiply_half_tile(float (&c)[4], std::uint32_t 
       : "r"(a0), "r"(a1), "r"(b));
 }
 
+/// Byte i is that of the eight of a and b whose number is nibble i of `which`, all below 8. (__byte_perm sees to that.)
+__device__ __forceinline__ std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t which) {
+  std::uint32_t d;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(which));
+  return d;
+}
+
 // Pairs of halfs in a word, each rounded once.
 __device__ __forceinline__ std::uint32_t subtract2(std::uint32_t a, std::uint32_t b) {
   std::uint32_t d;

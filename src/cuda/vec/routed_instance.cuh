@@ -7,6 +7,7 @@
 #include "cuda/vec/families.h"
 #include "cuda/vec/routed.cuh"
 #include "cuda/vec/targets.h"
+#include "gpu/launch/matmul.h"
 
 namespace mlx_native::cuda {
 
@@ -99,10 +100,12 @@ void VecRoutedStreamFused<Format>::launch(Launch& on, const Args& a) {
 
 template <class Format>
 void VecRoutedStream<Format>::launch(Launch& on, const Args& a) {
-  if constexpr (!Format::kPlain)
-    if (launch_routed<Format>(on, a)) return;
+  if (launch_routed<Format>(on, a)) return;
   on.taken = 0;
-  VecRouted<Format>::launch(on, a);
+  if constexpr (kHasOwnUnit<Format>)
+    VecRouted<Format>::launch(on, a);
+  else
+    run_family<gpu::MatVecId<Format>>(&a, &on);
 }
 
 }  // namespace mlx_native::cuda

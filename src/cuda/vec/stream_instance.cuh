@@ -6,6 +6,7 @@
 #include "cuda/vec/families.h"
 #include "cuda/vec/stream.cuh"
 #include "cuda/vec/targets.h"
+#include "gpu/launch/matmul.h"
 
 namespace mlx_native::cuda {
 
@@ -155,10 +156,12 @@ bool launch_streams(Launch& on, const Args& args) {
 
 template <class Format>
 void VecStream<Format>::launch(Launch& on, const Args& a) {
-  if constexpr (!Format::kPlain)
-    if (launch_streams<Format>(on, a)) return;
+  if (launch_streams<Format>(on, a)) return;
   on.taken = 0;
-  VecProduct<Format>::launch(on, a);
+  if constexpr (kHasOwnUnit<Format>)
+    VecProduct<Format>::launch(on, a);
+  else
+    run_family<gpu::MatVec<Format>>(&a, &on);
 }
 
 template <class Format>

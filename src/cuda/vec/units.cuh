@@ -11,8 +11,7 @@
 // nibbles are 16 times as large, for which their scale, or the activations, make up.
 #pragma once
 
-#include "cuda/vec/instructions.cuh"
-#include "formats/list.h"
+#include "cuda/vec/blocks.cuh"
 
 namespace mlx_native::cuda {
 
@@ -35,9 +34,6 @@ template <int T>
 using Sums = float[T][4];
 
 __device__ __forceinline__ uint4 load16(const std::uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
-__device__ __forceinline__ std::uint32_t load4(const std::uint8_t* p) {
-  return *reinterpret_cast<const std::uint32_t*>(p);
-}
 __device__ __forceinline__ float load_half(const std::uint8_t* p) {
   return half_to_float(*reinterpret_cast<const std::uint16_t*>(p));
 }
@@ -84,11 +80,6 @@ __device__ __forceinline__ void add_group(Sums<T>& sums, const Sums<T>& acc, flo
     sums[i][3] = fmaf(row1, acc[i][3], sums[i][3]);
   }
 }
-/// Rows g and g + 8 of a unit in shared memory.
-struct Rows {
-  const std::uint8_t* at[2];
-};
-
 /// What the kernel knows of a format. kRowBytes: of 256 values; kAligned: a multiple of 16, as is its address.
 /// kXBytes: of 256 activations of a column. kSkew: bytes between columns, modulo 128, so that lanes of a load use
 /// different banks; between rows an odd number of 16 bytes does the same. kHighFrom: activations in whose index this

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "core/dialect.h"
+
+namespace mlx_native {
+
+/// Four 6-bit scales less 32, as signed bytes: byte i has the low nibble of byte i of `low` and, above it, the low two
+/// bits of byte i of `high`.
+template <class Word>
+K_FN auto signed_scales(Word low, Word high) {
+  const auto s = ((low & 0x0f0f0f0fu) | (high & 0x03030303u) << 4) ^ 0x20202020u;
+  return s | (s & 0x20202020u) << 1 | (s & 0x20202020u) << 2;
+}
+
+}  // namespace mlx_native
