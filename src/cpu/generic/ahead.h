@@ -5,7 +5,7 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-/// Bytes of some rows that are asked for, into L2, while something else is done in steps: the hardware sees no pattern
+/// Bytes of some rows that are asked for, into L1, while something else is done in steps: the hardware sees no pattern
 /// in the rows, and all at once would fill the queue of misses.
 struct Ahead {
   const uint8_t* at;  // in the first row
@@ -27,12 +27,12 @@ struct Ahead {
     uint32_t rate, done;  // rows of a step and rows so far, times 2^16
 
     K_FN void next() {
-      constexpr int kLine = 64, kIntoL2 = 2;
+      constexpr int kLine = 64;
       const uint32_t before = done >> 16;
       done += rate;
       for (uint32_t left = (done >> 16) - before; left > 0; --left, at += stride) {
-        for (int i = 0; i < bytes; i += kLine) __builtin_prefetch(at + i, 0, kIntoL2);
-        __builtin_prefetch(at + bytes - 1, 0, kIntoL2);
+        for (int i = 0; i < bytes; i += kLine) __builtin_prefetch(at + i);
+        __builtin_prefetch(at + bytes - 1);
       }
     }
   };

@@ -103,7 +103,7 @@ struct MatMatJob {
     while (!walk.done()) {
       const Part part = walk.part();
       walk.advance();
-      // The next part comes to L2 as evenly as work goes on: while this one is decoded, multiplied, or half and half.
+      // The next part comes to L1 as evenly as work goes on: while this one is decoded, multiplied, or half and half.
       const Ahead ahead =
           ahead_of(walk.done() ? Walk{{columns.end, columns.end + kColumns}, k, k, columns.end}.part() : walk.part());
       const int in_decode = !Way::kMultiplyAsks ? 1 : row_end - row > Way::kTileRows ? 0 : 2;
