@@ -5,6 +5,7 @@
 #include "cpu/generic/amx_tile.h"
 #include "cpu/generic/columns.h"
 #include "cpu/generic/dequantize.h"
+#include "cpu/generic/rounding.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -16,7 +17,7 @@ template <class Format, int Planes>
 struct AmxPanel {
   static constexpr bool kFolds = HasGroupBytes<Format>;  // scales of groups into codes
   using Tile = AmxTile<kFolds ? Format::kValues : Format::kGroup, Format::kHasOffset, Planes>;
-  static constexpr Precision kAccuracy = Planes == 1 ? Precision::Int8 : Precision::Full;
+  static constexpr Precision kAccuracy = kAccuracyOfBytes<Planes>;
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = 16;
   static constexpr int kLength = Tile::kLength;
   static constexpr bool kMultiplyAsks = false;

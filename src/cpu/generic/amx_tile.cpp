@@ -99,7 +99,6 @@ template <class Tile>
 struct Blocks {
   static constexpr int kTogether = Tile::kPlanes == 1 ? 2 : 1;
   static constexpr int kPlanes = Tile::kPlanes, kPowers = kPlanes + 1, kDepth = 64;
-  static_assert(kPlanes == 1 || kPlanes == 3);
 
   struct Product {
     const typename Tile::Weights* w;
@@ -130,6 +129,16 @@ struct Blocks {
         tile_load<7>(low, kLanes * 4);
         tile_dot4<false, 1, 4, 7>();
         if constexpr (Together == 2) tile_dot4<false, 3, 5, 7>();
+      } else if constexpr (kPlanes == 2) {
+        const auto& x = *p.x[0].first;
+        tile_load<6>(x.bytes[0] + k, p.x[0].stride);
+        tile_load<4>(high, kLanes * 4);
+        tile_dot4<true, 0, 6, 4>();
+        tile_load<5>(low, kLanes * 4);
+        tile_dot4<false, 1, 6, 5>();
+        tile_load<7>(x.bytes[1] + k, p.x[0].stride);
+        tile_dot4<false, 2, 7, 5>();
+        tile_dot4<true, 1, 7, 4>();
       } else {
         const auto& x = *p.x[0].first;
         tile_load<6>(x.bytes[0] + k, p.x[0].stride);
@@ -265,11 +274,15 @@ void AmxTile<Unit, Offset, Planes>::end() {
 }
 
 template struct AmxTile<32, false, 1>;
+template struct AmxTile<32, false, 2>;
 template struct AmxTile<32, false, 3>;
 template struct AmxTile<32, true, 1>;
+template struct AmxTile<32, true, 2>;
 template struct AmxTile<32, true, 3>;
 template struct AmxTile<256, false, 1>;
+template struct AmxTile<256, false, 2>;
 template struct AmxTile<256, false, 3>;
+template struct AmxTile<256, true, 2>;
 template struct AmxTile<256, true, 3>;
 
 }  // namespace mlx_native::cpu::MLXN_ISA

@@ -4,6 +4,7 @@
 #include "cpu/generic/byte_tile.h"
 #include "cpu/generic/columns.h"
 #include "cpu/generic/dequantize.h"
+#include "cpu/generic/rounding.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -13,9 +14,7 @@ struct BytePanel {
   static constexpr int kChain = chain_of(Format::kBits, Format::kGroup);
   using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes, kChain>;
   static_assert(kChain != kSignedCodes || Format::kBias == 128);
-  static constexpr Precision kAccuracy = Planes == 1   ? Precision::Int8
-                                         : Planes == 2 ? Precision::Half
-                                                       : Precision::Full;
+  static constexpr Precision kAccuracy = kAccuracyOfBytes<Planes>;
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;
   static constexpr int kLeastRows = 2;  // below it another way is faster
   static constexpr int kLength = 512;

@@ -120,7 +120,7 @@ void add_tile_rows(const RowSink& sink) {
   if constexpr (kHasIntegerUnits<Format>) {
     using Narrow = std::conditional_t<AmxPanel<Format, 1>::kFolds, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
     add_mat_mat_rows<Format, Narrow>(sink, "_8bit");
-    add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
+    add_mat_mat_rows<Format, AmxPanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, AmxPanel<Format, 3>>(sink, "_24bit");
   }
 }

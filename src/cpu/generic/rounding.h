@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/simd/simd.h"
+#include "mlx_native/ops/precision.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -16,6 +17,12 @@ struct Rounding {
     scale = finite ? largest / most : __builtin_nanf("");
   }
 };
+
+/// What rows of x keep in integers of so many bytes.
+template <int Bytes>
+inline constexpr Precision kAccuracyOfBytes = Bytes == 1   ? Precision::Int8
+                                              : Bytes == 2 ? Precision::Half
+                                                           : Precision::Full;
 
 #if MLXN_HAS_BYTES
 /// Stores kLanes integers as signed digits from bytes[p] + at on: q = sum over p of 2^(Bits * (Planes - 1 - p)) *
