@@ -75,18 +75,27 @@ struct WordDot {
 
   /// Of M rows of x. With 16 lanes a step is so short that each has two chains, of which one does not wait for the
   /// other.
-  static constexpr int kChains = kFolds ? 1 : 2;
+  static constexpr int kChains = kFolds || MLXN_STREAMS > 1 ? 1 : 2;
   template <int M>
   using Sums = Vec[M][kChains];
-  static K_FN float total(const Vec (&sums)[kChains]) { return sum(kFolds ? sums[0] : sums[0] + sums[kChains - 1]); }
+  static K_FN float total(const Vec (&sums)[kChains]) {
+    return sum(kChains == 1 ? sums[0] : sums[0] + sums[kChains - 1]);
+  }
 
-  /// Not inlined: its constants and sums fill the registers.
-  template <int M>
-  static __attribute__((noinline)) void dot(const Block* row, const X<M>& x, uint64_t k, float (&out)[M]) {
-    Sums<M> sums = {};
-    add_steps(row, x, k, 0, steps_of(k), kPrefetchDistance, sums);
+  /// Weight rows that are read at once with so many rows of x: sums of all of them stay in registers.
+  static constexpr int streams(uint64_t m) { return m > 1 && MLXN_STREAMS > 2 ? 2 : MLXN_STREAMS; }
+
+  /// Of R weight rows, `apart` bytes from one to the next. Not inlined: its constants and sums fill the registers.
+  template <int M, int R>
+  static __attribute__((noinline)) void dot(const Block* row, uint64_t apart, const X<M>& x, uint64_t k,
+                                            float (&out)[R][M]) {
+    Sums<M> sums[R] = {};
+    add_steps<M, R>(row, apart, x, k, 0, steps_of(k), kPrefetchDistance, sums);
     MLXN_UNROLL
-    for (int m = 0; m < M; ++m) out[m] = total(sums[m]);
+    for (int r = 0; r < R; ++r) {
+      MLXN_UNROLL
+      for (int m = 0; m < M; ++m) out[r][m] = total(sums[r][m]);
+    }
   }
 
   static constexpr std::size_t kStepBytes = sizeof(Step);
@@ -94,14 +103,16 @@ struct WordDot {
   /// Where step i of a row begins, in bytes.
   static constexpr uint64_t place_of(uint64_t i) { return i * kBlocks * sizeof(Block); }
 
-  /// Steps [first, end) of a dot product, whose sums are added to `sums`; asks for weights `ahead` bytes behind them.
-  template <int M>
-  static __attribute__((noinline)) void add_part(const Block* row, const X<M>& x, uint64_t k, uint64_t first,
-                                                 uint64_t end, int64_t ahead, Sums<M>& sums) {
-    Sums<M> own;
-    __builtin_memcpy(own, sums, sizeof own);
-    add_steps(row, x, k, first, end, ahead, own);
-    __builtin_memcpy(sums, own, sizeof own);
+  /// Steps [first, end) of such dot products, whose sums are added to `sums`; asks for weights `ahead` bytes behind
+  /// them.
+  template <int M, int R>
+  static __attribute__((noinline)) void add_part(const Block* row, uint64_t apart, const X<M>& x, uint64_t k,
+                                                 uint64_t first, uint64_t end, int64_t ahead,
+                                                 Sums<M>* const (&sums)[R]) {
+    Sums<M> own[R];
+    for (int r = 0; r < R; ++r) __builtin_memcpy(own[r], *sums[r], sizeof own[r]);
+    add_steps<M, R>(row, apart, x, k, first, end, ahead, own);
+    for (int r = 0; r < R; ++r) __builtin_memcpy(*sums[r], own[r], sizeof own[r]);
   }
 
  private:
@@ -144,17 +155,26 @@ struct WordDot {
     return sum.total();
   }
 
-  template <int M>
-  static K_FN void add_steps(const Block* row, const X<M>& x, uint64_t k, uint64_t first, uint64_t end, int64_t ahead,
-                             Sums<M>& total) {
+  template <int M, int R>
+  static K_FN void add_steps(const Block* row, uint64_t apart, const X<M>& x, uint64_t k, uint64_t first, uint64_t end,
+                             int64_t ahead, Sums<M> (&total)[R]) {
     const uint64_t blocks = k / Format::kValues, whole = blocks / kBlocks;
-    for (uint64_t s = first; s < (end < whole ? end : whole); ++s) {
-      prefetch_ahead<kBlocks>(row[s * kBlocks], ahead);
-      add(row + s * kBlocks, kBlocks, x, s, total);
-    }
-    if (kBlocks > 1 && end > whole) {
-      prefetch_ahead<kBlocks>(row[whole * kBlocks], ahead);
-      add(row + whole * kBlocks, int(blocks % kBlocks), x, whole, total);
+    for (uint64_t s = first; s < (end < whole ? end : whole); ++s)
+      add_of_rows<M, R>(row + s * kBlocks, kBlocks, apart, x, s, ahead, total);
+    if (kBlocks > 1 && end > whole)
+      add_of_rows<M, R>(row + whole * kBlocks, int(blocks % kBlocks), apart, x, whole, ahead, total);
+  }
+
+  template <int M, int R>
+  static K_FN void add_of_rows(const Block* blocks, int count, uint64_t apart, const X<M>& x, uint64_t step,
+                               int64_t ahead, Sums<M> (&total)[R]) {
+    MLXN_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const Block* const of_row = blocks_of<Format>(reinterpret_cast<const uint8_t*>(blocks) + r * apart);
+      prefetch_ahead<kBlocks>(*of_row, ahead);
+      add(of_row, count, x, step, total[r]);
+      // Else x is kept for the next row, in too few registers.
+      if constexpr (R > 1 && kSpans > 1) asm volatile("" : : : "memory");
     }
   }
 

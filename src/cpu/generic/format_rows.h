@@ -114,9 +114,14 @@ void add_mat_mat_rows(const RowSink& sink, const char* variant) {
 
 #if MLXN_HAS_TILES
 /// Every precision, for the first row that is good enough is chosen: by tiles where these are faster than vectors, and
-/// in Int8 where they round x in blocks of 32 too (an outlier spoils the 8 bits of its whole block).
+/// in Int8 where they round x in blocks of 32 too (an outlier spoils the 8 bits of its whole block). Few rows are
+/// avx512's but for what such processors want of memory.
 template <class Format>
 void add_tile_rows(const RowSink& sink) {
+  if constexpr (HasWordLanes<Format>) {
+    add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
+    add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
+  }
   if constexpr (kHasIntegerUnits<Format>) {
     using Narrow = std::conditional_t<AmxPanel<Format, 1>::kFolds, BytePanel<Format, 1>, AmxPanel<Format, 1>>;
     add_mat_mat_rows<Format, Narrow>(sink, "_8bit");

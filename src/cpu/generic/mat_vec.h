@@ -83,15 +83,14 @@ struct MatVecJob {
   }
 
   void run(Range columns) const {
-    if constexpr (requires { Dot::kStepBytes; })
-      if (!fits_l1<Dot>(rows_at_once(), k)) return run_in_parts(columns);
-    for (uint64_t column = columns.begin; column < columns.end; ++column) {
-      touch(column);
-      in_tiles(0, rows.count, [&]<int M>(uint64_t first) {
-        float out[M];
-        Dot::template dot<M>(weights(column), x_of<M>(first), k, out);
-        for (int m = 0; m < M; ++m) rows.y(first + m)[column] = out[m];
-      });
+    if constexpr (kInSteps) {
+      constexpr int kOfOne = Dot::streams(1), kOfMore = Dot::streams(2);
+      if (kOfOne != kOfMore && rows.count == 1)
+        run_streams<kOfOne>(columns);
+      else
+        run_streams<kOfMore>(columns);
+    } else {
+      run_rows<1>(columns);
     }
   }
 
@@ -99,11 +98,41 @@ struct MatVecJob {
   K_FN uint64_t rows_at_once() const { return rows.count < Dot::kRowsAtOnce ? rows.count : Dot::kRowsAtOnce; }
   K_FN void touch(uint64_t column) const {
     // With more rows of x memory waits for arithmetic.
-    constexpr uint64_t kMostRows = Dot::kRowsAtOnce >= 4 ? 2 : 1;
+    constexpr uint64_t kMostRows = MLXN_STREAMS > 1 ? 0 : Dot::kRowsAtOnce >= 4 ? 2 : 1;
     if (rows.count <= kMostRows) pages->of(weight + column * row_bytes, weight + rows.n * row_bytes);
   }
 
+  /// Whether Dot knows parts of dot products, and of several weight rows at once.
+  static constexpr bool kInSteps = requires { Dot::kStepBytes; };
+
+  template <int R>
+  void run_streams(Range columns) const {
+    if (!fits_l1<Dot>(rows_at_once(), k)) return run_in_parts<R>(columns);
+    const uint64_t whole = columns.begin + (columns.end - columns.begin) / R * R;
+    run_rows<R>({columns.begin, whole});
+    if constexpr (R > 1) run_rows<1>({whole, columns.end});
+  }
+
+  /// R equal parts of the weight rows at once.
+  template <int R>
+  void run_rows(Range columns) const {
+    const uint64_t each = (columns.end - columns.begin) / R;
+    for (uint64_t column = columns.begin; column < columns.begin + each; ++column) {
+      touch(column);
+      in_tiles(0, rows.count, [&]<int M>(uint64_t first) {
+        float out[R][M];
+        if constexpr (kInSteps)
+          Dot::template dot<M, R>(weights(column), each * row_bytes, x_of<M>(first), k, out);
+        else
+          Dot::template dot<M>(weights(column), x_of<M>(first), k, out[0]);
+        for (int m = 0; m < M; ++m)
+          for (int r = 0; r < R; ++r) rows.y(first + m)[column + r * each] = out[r][m];
+      });
+    }
+  }
+
   /// Some weight rows with a part of k of some rows of x, then with the next part, so that x stays in L1.
+  template <int R>
   void run_in_parts(Range columns) const {
     constexpr uint64_t kGroup = kRowsInParts, kPartBytes = 24 << 10;
     using Sums = typename Dot::template Sums<Dot::kRowsAtOnce>;
@@ -113,21 +142,32 @@ struct MatVecJob {
     // The weights that come after so many parts of rows are asked for.
     const int64_t later = (kPrefetchDistance + bytes - 1) / bytes, stride = row_bytes;
     for (uint64_t group = columns.begin; group < columns.end; group += kGroup) {
-      const uint64_t end = group + kGroup < columns.end ? group + kGroup : columns.end;
+      const uint64_t end = group + kGroup < columns.end ? group + kGroup : columns.end, each = (end - group) / R;
+      if constexpr (R > 1) {
+        if (each * R < end - group) {
+          run_in_parts<1>({group, end});
+          continue;
+        }
+      }
       for (uint64_t row = 0; row < rows.count; row += Dot::kRowsAtOnce) {
         const uint64_t row_end = row + Dot::kRowsAtOnce < rows.count ? row + Dot::kRowsAtOnce : rows.count;
         Sums sums[kGroup];
         __builtin_memset(sums, 0, (end - group) * sizeof(Sums));
         for (uint64_t step = 0; step < steps; step += of_part) {
           const uint64_t step_end = step + of_part < steps ? step + of_part : steps;
-          const int64_t behind_last =
-              step_end < steps ? int64_t(bytes) - int64_t(end - group) * stride : -int64_t(Dot::place_of(step));
-          for (uint64_t column = group; column < end; ++column) {
+          const int64_t behind_last = step_end < steps
+                                          ? int64_t(bytes) - int64_t(each) * stride
+                                          : int64_t(end - group - each) * stride - int64_t(Dot::place_of(step));
+          for (uint64_t column = group; column < group + each; ++column) {
             if (row == 0 && step == 0) touch(column);
-            const int64_t ahead = later * stride + (column + later < end ? 0 : behind_last);
+            const int64_t ahead = later * stride + (column + later < group + each ? 0 : behind_last);
             in_tiles(row, row_end, [&]<int M>(uint64_t first) {
-              auto& to = reinterpret_cast<typename Dot::template Sums<M>&>(sums[column - group][first - row]);
-              Dot::template add_part<M>(weights(column), x_of<M>(first), k, step, step_end, ahead, to);
+              typename Dot::template Sums<M>* to[R];
+              for (uint64_t r = 0; r < R; ++r)
+                to[r] =
+                    reinterpret_cast<typename Dot::template Sums<M>*>(&sums[column - group + r * each][first - row]);
+              Dot::template add_part<M, R>(weights(column), each * row_bytes, x_of<M>(first), k, step, step_end, ahead,
+                                           to);
             });
           }
         }

@@ -7,8 +7,8 @@
 //   Codes         16 unsigned bytes, four 32-bit lanes: what a format's codes() makes of a run
 //   Run           the same as numbers, in order
 //
-// An ISA may define MLXN_FACTORS_HEADER, a header that decodes factors of blocks, and MLXN_BYTES_HEADER, one that
-// multiplies bytes for dot_bytes.h.
+// An ISA may define MLXN_FACTORS_HEADER, a header that decodes factors of blocks, MLXN_BYTES_HEADER, one that
+// multiplies bytes for dot_bytes.h, and MLXN_STREAMS, the weight rows that dot_words.h reads at once.
 #pragma once
 
 #include <utility>
@@ -17,6 +17,10 @@
 #include "cpu/simd/unroll.h"
 
 #include MLXN_ISA_HEADER  // cpu/simd/ISA.h
+
+#ifndef MLXN_STREAMS
+#define MLXN_STREAMS 1
+#endif
 
 namespace mlx_native::cpu::MLXN_ISA {
 
