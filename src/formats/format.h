@@ -38,6 +38,10 @@
 //
 //     static GroupBytes block_factors(const K_GLOBAL Block& b);
 //
+// A format may say that (code - kBias) * scale, with scales of that kind, is between -127 and 128:
+//
+//     K_STATIC bool kFolds = true;
+//
 // codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
 // of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p

@@ -76,6 +76,12 @@ void expect_factors_of_affine() {
       for (int g = 0; g < F::kValues / F::kGroup; ++g) {
         const Affine want = F::affine(block, g);
         const float scale = all.scale_unit * byte(all.scales[g / 4], g % 4);
+        if constexpr (requires { F::kFolds; }) {
+          for (const int code : {0, (1 << F::kBits) - 1}) {
+            ASSERT_GE(float(code - F::kBias) * byte(all.scales[g / 4], g % 4), -127.0f);
+            ASSERT_LE(float(code - F::kBias) * byte(all.scales[g / 4], g % 4), 128.0f);
+          }
+        }
         if (want.scale == want.scale) {
           ASSERT_EQ(std::bit_cast<std::uint32_t>(want.scale), std::bit_cast<std::uint32_t>(scale)) << g;
         }

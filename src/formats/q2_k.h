@@ -9,6 +9,7 @@ namespace mlx_native {
 struct Q2_K {
   K_STATIC bool kPlain = false, kHasOffset = true;
   K_STATIC int kBits = 2, kValues = 256, kGroup = 16, kBias = 0, kAlign = 4;
+  K_STATIC bool kFolds = true;
 
   /// value = d * scale[g] * q - dmin * min[g]. The low nibble of scales[g] is the scale, the high one the min. Each
   /// half of the block, 128 values, has 32 bytes of qs; value i of its quarter j (32 values) is the bits 2 j and 2 j +

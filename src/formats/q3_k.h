@@ -9,6 +9,7 @@ namespace mlx_native {
 struct Q3_K {
   K_STATIC bool kPlain = false, kHasOffset = false;
   K_STATIC int kBits = 3, kValues = 256, kGroup = 16, kBias = 4, kAlign = 2;
+  K_STATIC bool kFolds = true;
 
   /// value = d * (scale[g] - 32) * (q - 4). Each half of the block, 128 values, has 32 bytes of qs; value i of its
   /// quarter j (32 values) takes the bits 2 j and 2 j + 1 of qs[i] and, above them, of qh[i] (which is of the whole

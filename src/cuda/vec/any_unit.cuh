@@ -1,4 +1,4 @@
-// A unit of any block format, by its codes() and factors.
+// A unit of any block format, by its codes() and factors, times activations rounded to halfs.
 #pragma once
 
 #include "cuda/vec/units.cuh"
@@ -16,30 +16,42 @@ struct Unit {
                        kXBytes = kSumsAt + 4 * kGroups, kSkew = 64, kHighFrom = 0;
   static constexpr bool kAligned = kRowBytes % 16 == 0;
   static constexpr bool kSmallFactors = HasSmallFactors<Format>;
-  /// Codes times scale, of at most six bits and a sign, are exact halfs.
-  static constexpr bool kExact = kSmallFactors && Format::kBits <= 4;
-  static_assert(kExact || Format::kGroup == 32);
+  static_assert(Folds<Format> || Format::kGroup == 32);
   static_assert(kSmallFactors || Format::kValues == 32);
-
-  template <int T, bool kSplit = true>
-  static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
-    if constexpr (kSmallFactors)
-      add_small<T, kSplit>(rows, x, t, sums);
+  static constexpr int kBias = [] {
+    if constexpr (Folds<Format>)
+      return kFoldedBias<Format>;
     else
-      add_scaled<T, kSplit>(rows, x, t, sums);
+      return Format::kBias;
+  }();
+
+  template <int T, bool kSplit>
+  static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
+    static_assert(!kSplit);
+    if constexpr (kSmallFactors)
+      add_small<T>(rows, x, t, sums);
+    else
+      add_scaled<T>(rows, x, t, sums);
   }
 
  private:
+  using Factors = GroupBytes<256 / Format::kGroup>;
+
   /// What a product of 16 columns takes of run `run`.
-  static __device__ __forceinline__ void load_run(const Rows& rows, int t, int run, std::uint32_t (&a)[4]) {
+  static __device__ __forceinline__ void load_run(const Rows& rows, [[maybe_unused]] const Factors* factors, int t,
+                                                  int run, std::uint32_t (&a)[4]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const std::uint32_t word = unit_codes<Format>(rows, r, t, run);
+      std::uint32_t word;
+      if constexpr (Folds<Format>)
+        word = folded_codes<Format>(rows, factors[r], r, t, run);
+      else
+        word = unit_codes<Format>(rows, r, t, run);
       a[r] = word & 0x00ff00ffu;
       a[2 + r] = __byte_perm(word, 0, 0x4341);
 #pragma unroll
       for (int i = r; i < 4; i += 2)
-        if constexpr (Format::kBias != 0) a[i] = subtract2(a[i], twice(Format::kBias));
+        if constexpr (kBias != 0) a[i] = subtract2(a[i], twice(kBias));
     }
   }
   /// acc += 32 values from 32 `pair` on.
@@ -53,35 +65,33 @@ struct Unit {
       multiply_tile<false>(acc[c], a[1], b.z, b.w);
     }
   }
-  /// acc += offsets times the sums of groups: of a column's halfs, or of both halfs of what was rounded.
-  template <int T, bool kSplit>
+  /// acc += offsets times the sums of groups, in two parts.
+  template <int T>
   static __device__ __forceinline__ void add_offsets(const std::uint32_t (&offsets)[4], const Columns<T>& x, int t,
                                                      Sums<T>& acc) {
 #pragma unroll
-    for (int c = 0; c < T; ++c) {
-      const std::uint8_t* const at = x.at[c] + kSumsAt + 4 * t;
-      if constexpr (kSplit && kGroups == 8)
-        multiply_half_tile(acc[c], offsets[0], offsets[1], load4(at));
-      else
+    for (int c = 0; c < T; ++c)
+#pragma unroll
+      for (int i = 0; i < kGroups / 8; ++i) {
+        const std::uint8_t* const at = x.at[c] + kSumsAt + 32 * i + 4 * t;
         multiply_tile<false>(acc[c], offsets, load4(at), load4(at + 16));
-      if constexpr (!kSplit && kGroups == 16) multiply_tile<false>(acc[c], offsets, load4(at + 32), load4(at + 48));
-    }
+      }
   }
 
   /// A scale a group, any f16.
-  template <int T, bool kSplit>
+  template <int T>
   static __device__ __forceinline__ void add_scaled(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     Sums<T> unit = {};
     if constexpr (Format::kHasOffset) {
       std::uint32_t offsets[4];
       offset_halfs<Format>(rows, t, offsets);
-      add_offsets<T, kSplit>(offsets, x, t, unit);
+      add_offsets<T>(offsets, x, t, unit);
     }
 #pragma unroll
     for (int pair = 0; pair < 8; ++pair) {
       std::uint32_t a[2][4];
-      load_run(rows, t, 2 * pair, a[0]);
-      load_run(rows, t, 2 * pair + 1, a[1]);
+      load_run(rows, nullptr, t, 2 * pair, a[0]);
+      load_run(rows, nullptr, t, 2 * pair + 1, a[1]);
       Sums<T> acc = {};
       multiply_pair<T>(a, x, t, pair, acc);
       add_group<T>(unit, acc, kUnscale * half_to_float(block_of<Format>(rows.at[0], pair).d),
@@ -91,35 +101,29 @@ struct Unit {
   }
 
   /// A block is a unit; scales and offsets are small integers.
-  template <int T, bool kSplit>
+  template <int T>
   static __device__ __forceinline__ void add_small(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
-    const GroupBytes<256 / Format::kGroup> factors[2] = {small_factors<Format>(rows.at[0]),
-                                                         small_factors<Format>(rows.at[1])};
+    const Factors factors[2] = {small_factors<Format>(rows.at[0]), small_factors<Format>(rows.at[1])};
     Sums<T> unit = {};
 #pragma unroll
     for (int pair = 0; pair < 8; ++pair) {
       std::uint32_t a[2][4];
-#pragma unroll
-      for (int run = 0; run < 2; ++run) {
-        load_run(rows, t, 2 * pair + run, a[run]);
-        if constexpr (kExact) {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) a[run][i] = multiply2(a[run][i], half_scale(factors[i % 2], 2 * pair + run));
-        }
-      }
-      if constexpr (kExact) {
+      load_run(rows, factors, t, 2 * pair, a[0]);
+      load_run(rows, factors, t, 2 * pair + 1, a[1]);
+      if constexpr (Folds<Format>) {
         multiply_pair<T>(a, x, t, pair, unit);
       } else {
         Sums<T> acc = {};
         multiply_pair<T>(a, x, t, pair, acc);
-        add_group<T>(unit, acc, float(signed_scale(factors[0], pair)), float(signed_scale(factors[1], pair)));
+        add_group<T>(unit, acc, float(signed_byte(factors[0].scales[pair / 4], pair % 4)),
+                     float(signed_byte(factors[1].scales[pair / 4], pair % 4)));
       }
     }
     Sums<T> offsets = {};
     if constexpr (Format::kHasOffset) {
       std::uint32_t halfs[4];
       offset_halfs<Format>(factors[0], factors[1], t, halfs);
-      add_offsets<T, kSplit>(halfs, x, t, offsets);
+      add_offsets<T>(halfs, x, t, offsets);
     }
 #pragma unroll
     for (int c = 0; c < T; ++c) {
@@ -131,15 +135,6 @@ struct Unit {
       }
     }
     add_unit<T>(sums, x, 1.0f, 1.0f, unit);
-  }
-  static __device__ __forceinline__ int signed_scale(const GroupBytes<256 / Format::kGroup>& factors, int group) {
-    return int(factors.scales[group / 4] << (24 - 8 * (group % 4))) >> 24;
-  }
-  /// Of run `run`, twice: a byte and 128 below the exponent of 1024, less what they are more.
-  static __device__ __forceinline__ std::uint32_t half_scale(const GroupBytes<256 / Format::kGroup>& factors, int run) {
-    const int group = run * 16 / Format::kGroup;
-    const std::uint32_t bytes = factors.scales[group / 4] ^ 0x80808080u;
-    return subtract2(__byte_perm(bytes, 0x64646464u, 0x4040u + 0x101u * std::uint32_t(group % 4)), 0x64806480u);
   }
 };
 

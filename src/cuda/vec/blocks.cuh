@@ -50,7 +50,8 @@ struct UnitReader : WordReader<kAlign> {
     std::uint32_t bytes[4] = {};
 #pragma unroll
     for (int i = 0; i < 16; ++i) bytes[i / 4] |= std::uint32_t(table[i] ^ 0x80) << (8 * (i % 4));
-    const std::uint32_t three = nibbles.word & 0x77777777u, fourth = (nibbles.word >> 1 & 0x44444444u) | 0x32103210u;
+    const std::uint32_t three = nibbles.word & 0x77777777u,
+                        fourth = masked_or(nibbles.word >> 1, 0x44444444u, 0x32103210u);
     std::uint32_t values[2];  // of the nibbles of two bytes each
 #pragma unroll
     for (int i = 0; i < 2; ++i)
@@ -89,6 +90,26 @@ __device__ __forceinline__ auto small_factors(const std::uint8_t* row) {
     return Format::group_bytes(ScalarReader<Format::kAlign>{}, block);
   else
     return Format::block_factors(block);
+}
+
+/// Groups of 16 whose scales become part of the codes.
+template <class Format>
+concept Folds = HasSmallFactors<Format> && Format::kGroup == 16 && requires {
+  Format::kFolds;
+};
+
+/// What a byte of folded_codes() has more than the product.
+template <Folds Format>
+constexpr int kFoldedBias = Format::kBias == 0 ? 0 : 127;
+/// Word t of run `run` of row r: codes less their bias times scale. No byte borrows from the next.
+template <Folds Format>
+__device__ __forceinline__ std::uint32_t folded_codes(const Rows& rows, const GroupBytes<16>& factors, int r, int t,
+                                                      int run) {
+  const std::uint32_t word = unit_codes<Format>(rows, r, t, run);
+  const auto scale = std::uint32_t(signed_byte(factors.scales[run / 4], run % 4));
+  constexpr std::uint32_t kEach = 0x01010101u;
+  if constexpr (Format::kBias == 0) return word * scale;
+  return word * scale + multiply_add(scale, 0u - Format::kBias * kEach, kFoldedBias<Format> * kEach);
 }
 
 /// Offsets of rows g and g + 8 as halfs, for multiply_tile: a[0] and a[1] of groups 2 t and 2 t + 1; a[2] and a[3] of

@@ -11,7 +11,8 @@
 
 namespace mlx_native::cuda {
 
-/// How x is multiplied: what takes least time. A fifth bit costs digits less, a bias halfs.
+/// How x is multiplied: what takes least time. A fifth bit costs digits less, and so does a decode by codes(), which
+/// makes bytes; a bias costs halfs less.
 template <class Format, std::uint32_t kRows>
 constexpr bool kTakesDigits =
     kRows == 2 || !kHasOwnUnit<Format> || std::is_same_v<Format, Q8_0> || std::is_same_v<Format, Q5_K>;

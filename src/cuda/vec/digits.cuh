@@ -42,6 +42,19 @@ __device__ __forceinline__ void multiply_16(int (&d)[4], std::uint32_t a0, std::
         : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
         : "r"(a0), "r"(a1), "r"(b), "r"(c.x), "r"(c.y));
 }
+/// Onto d itself.
+template <bool kSigned>
+__device__ __forceinline__ void multiply_onto(int (&d)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2,
+                                              std::uint32_t a3, std::uint32_t b0, std::uint32_t b1) {
+  if constexpr (kSigned)
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+  else
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
 /// What a lane reads of the activations of a unit: its T columns, the unit's sums, and the factors of the columns whose
 /// sums it holds.
 template <int T>
@@ -66,7 +79,7 @@ struct DigitUnit {
   static constexpr int kRowBytes = kUnitRowBytes<Format>;
   static constexpr bool kAligned = kRowBytes % 16 == 0;
   static constexpr bool kSigned = Format::kBias == 128;  // codes without their top bit's change are what is meant
-  static constexpr int kBias = kSigned ? 0 : Format::kBias;
+  static constexpr int kBias = kSigned || Folds<Format> ? 0 : Format::kBias;
   // Sums of a group of a column: what its products begin with, or 16 halfs that the offsets are multiplied by.
   static constexpr int kSumBytes = Format::kHasOffset ? 32 : kBias != 0 ? 4 * kGroups : 0;
   static_assert(kGroup == 32 || kGroup == 16);
@@ -148,57 +161,81 @@ struct DigitUnit {
   template <int T>
   static __device__ __forceinline__ void add_small(const Rows& rows, const DigitColumns<T>& x, int g, int t,
                                                    Sums<T>& sums) {
-    constexpr int kRuns = kGroup / 16;
-    const auto factors0 = small_factors<Format>(rows.at[0]), factors1 = small_factors<Format>(rows.at[1]);
+    const GroupBytes<kGroups> factors[2] = {small_factors<Format>(rows.at[0]), small_factors<Format>(rows.at[1])};
     int unit[T][4] = {};
 #pragma unroll
     for (int four = 0; four < 4; ++four) {
-      std::uint32_t a[2][4];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) a[i / 4][i % 4] = codes(rows, i / 4, t, 4 * four + i % 4);
-      int scale[2][4 / kRuns];
-#pragma unroll
-      for (int j = 0; j < 4 / kRuns; ++j) {
-        const int group = 4 / kRuns * four + j;
-        scale[0][j] = byte_of(factors0.scales[group / 4], group % 4);
-        scale[1][j] = byte_of(factors1.scales[group / 4], group % 4);
-      }
-#pragma unroll
-      for (int c = 0; c < T; ++c) {
-        const uint4 b = load16(x.at[c] + 64 * four + 16 * t);
-#pragma unroll
-        for (int j = 0; j < 4 / kRuns; ++j) {
-          const int2 first = start<T>(x, t, c, 4 / kRuns * four + j);
-          int products[4];
-          if constexpr (kRuns == 2)
-            multiply_32<kSigned>(products, a[0][2 * j], a[1][2 * j], a[0][2 * j + 1], a[1][2 * j + 1],
-                                 word_of(b, 2 * j), word_of(b, 2 * j + 1), first);
-          else
-            multiply_16<kSigned>(products, a[0][j], a[1][j], word_of(b, j), first);
-#pragma unroll
-          for (int i = 0; i < 4; ++i) unit[c][i] += scale[i / 2][j] * products[i];
-        }
-      }
+      if constexpr (Folds<Format>)
+        add_folded<T>(rows, factors, x, t, four, unit);
+      else
+        add_groups<T>(rows, factors, x, t, four, unit);
     }
     Sums<T> offsets = {};
     if constexpr (Format::kHasOffset) {
       std::uint32_t halfs[4];
-      offset_halfs<Format>(factors0, factors1, t, halfs);
+      offset_halfs<Format>(factors[0], factors[1], t, halfs);
       add_offsets<T>(halfs, x, g, t, offsets);
     }
 #pragma unroll
     for (int c = 0; c < T; ++c)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        float sum = (i / 2 ? factors1 : factors0).scale_unit * float(unit[c][i]);
-        if constexpr (Format::kHasOffset)
-          sum = fmaf(kUnscale * (i / 2 ? factors1 : factors0).offset_unit, offsets[c][i], sum);
+        float sum = factors[i / 2].scale_unit * float(unit[c][i]);
+        if constexpr (Format::kHasOffset) sum = fmaf(kUnscale * factors[i / 2].offset_unit, offsets[c][i], sum);
         sums[c][i] = fmaf(i % 2 ? x.factor[c].y : x.factor[c].x, sum, sums[c][i]);
       }
   }
-  static __device__ __forceinline__ int byte_of(std::uint32_t word, int i) {
-    if constexpr (Format::kHasOffset) return int(word >> (8 * i) & 255u);  // below 64
-    return int(word << (24 - 8 * i)) >> 24;
+
+  /// unit += runs 4 `four` to 4 `four` + 3.
+  template <int T>
+  static __device__ __forceinline__ void add_folded(const Rows& rows, const GroupBytes<kGroups> (&factors)[2],
+                                                    const DigitColumns<T>& x, int t, int four, int (&unit)[T][4]) {
+    std::uint32_t a[2][4];
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      a[i / 4][i % 4] = folded_codes<Format>(rows, factors[i / 4], i / 4, t, 4 * four + i % 4);
+#pragma unroll
+    for (int c = 0; c < T; ++c) {
+      const uint4 b = load16(x.at[c] + 64 * four + 16 * t);
+      multiply_onto<false>(unit[c], a[0][0], a[1][0], a[0][1], a[1][1], b.x, b.y);
+      multiply_onto<false>(unit[c], a[0][2], a[1][2], a[0][3], a[1][3], b.z, b.w);
+      if constexpr (kFoldedBias<Format> != 0) {
+        constexpr auto kLess = std::uint32_t(-kFoldedBias<Format> & 255) * 0x01010101u;
+        multiply_onto<true>(unit[c], kLess, kLess, kLess, kLess, b.x, b.y);
+        multiply_onto<true>(unit[c], kLess, kLess, kLess, kLess, b.z, b.w);
+      }
+    }
+  }
+  template <int T>
+  static __device__ __forceinline__ void add_groups(const Rows& rows, const GroupBytes<kGroups> (&factors)[2],
+                                                    const DigitColumns<T>& x, int t, int four, int (&unit)[T][4]) {
+    constexpr int kRuns = kGroup / 16;
+    std::uint32_t a[2][4];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) a[i / 4][i % 4] = codes(rows, i / 4, t, 4 * four + i % 4);
+    int scale[2][4 / kRuns];
+#pragma unroll
+    for (int j = 0; j < 4 / kRuns; ++j) {
+      const int group = 4 / kRuns * four + j;
+      scale[0][j] = signed_byte(factors[0].scales[group / 4], group % 4);
+      scale[1][j] = signed_byte(factors[1].scales[group / 4], group % 4);
+    }
+#pragma unroll
+    for (int c = 0; c < T; ++c) {
+      const uint4 b = load16(x.at[c] + 64 * four + 16 * t);
+#pragma unroll
+      for (int j = 0; j < 4 / kRuns; ++j) {
+        const int2 first = start<T>(x, t, c, 4 / kRuns * four + j);
+        int products[4];
+        if constexpr (kRuns == 2)
+          multiply_32<kSigned>(products, a[0][2 * j], a[1][2 * j], a[0][2 * j + 1], a[1][2 * j + 1], word_of(b, 2 * j),
+                               word_of(b, 2 * j + 1), first);
+        else
+          multiply_16<kSigned>(products, a[0][j], a[1][j], word_of(b, j), first);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) unit[c][i] += scale[i / 2][j] * products[i];
+      }
+    }
   }
 };
 
