@@ -122,11 +122,14 @@ __device__ __forceinline__ void write(const BoxPlan& p, std::uint32_t slab, std:
   const BoxSlab of(p, slab);
   const VecPlan::Target& target = of.target();
   if (of.row + row >= target.n) return;
-  float* const to = target.output + of.row + row;
   const float v[4] = {sum.x, sum.y, sum.z, sum.w};
 #pragma unroll
-  for (std::uint32_t j = 0; j < 4; ++j)
-    if (x_row + j < p.m) to[std::uint64_t(x_row + j) * target.n] = v[j];
+  for (std::uint32_t j = 0; j < 4; ++j) {
+    if (x_row + j >= p.m) continue;
+    const std::uint64_t at = std::uint64_t(x_row + j) * target.n + of.row + row;
+    target.output[at] = v[j];
+    if (p.sum) p.sum[at] = p.residual[at] + v[j];
+  }
 }
 
 /// Adds up the sums of a team's rounds, and writes them or sends them to the group that gathers the round's.

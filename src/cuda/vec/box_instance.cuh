@@ -52,15 +52,19 @@ inline BoxPlan box_plan(const MatmulArgs& a) {
   return plan;
 }
 
+/// With `sum` that is residual + product, as well.
 template <class X>
-void launch_box(Launch& on, const MatmulArgs& a) {
+void launch_box(Launch& on, const MatmulArgs& a, const float* residual = nullptr, float* sum = nullptr) {
   VecPlan all = vec_plan(a);
   BoxPlan plan = box_plan(a);
+  plan.residual = residual, plan.sum = sum;
   const bool fits = add_target(all, a, 1) && spread_box<X>(plan, a.n, on.machine.shared_bytes);
   // Of as many parts: a product's bits do not depend on what is launched with it.
+  if (sum) on.followers = {};
   add_followers(on, all, a, 1, [&](const MatmulArgs& b) {
     BoxPlan other = box_plan(b);
-    return b.m == a.m && spread_box<X>(other, b.n, on.machine.shared_bytes) && other.parts_log2 == plan.parts_log2;
+    return b.m == a.m && can_copy_rows(b.weight, b.row_bytes, 0) &&
+           spread_box<X>(other, b.n, on.machine.shared_bytes) && other.parts_log2 == plan.parts_log2;
   });
   std::copy(all.target, all.target + all.targets, plan.target);
   plan.targets = all.targets, plan.slabs = all.slabs;
@@ -78,7 +82,7 @@ void launch_box(Launch& on, const MatmulArgs& a) {
 
 template <class Format, std::uint32_t kRows, bool kHalf>
 bool VecBox<Format, kRows, kHalf>::supports(const Args& a) {
-  constexpr std::uint32_t kLong = 8192;
+  constexpr std::uint32_t kLong = 12288;
   constexpr std::size_t kHopperBytes = 227 << 10;
   if (a.m < kFewest || a.m > kRows || (kRows == 2 && a.k <= kLong)) return false;
   BoxPlan plan = box_plan(a);

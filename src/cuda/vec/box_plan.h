@@ -26,6 +26,8 @@ struct BoxPlan {
   VecPlan::Target target[VecPlan::kMostTargets];
   std::uint32_t targets;
   const float* input;
+  const float* residual;  // as FusedMatmulArgs (args/fused.h) has them, of one target
+  float* sum;
   std::uint32_t m, k, units;
   std::uint32_t parts_log2, part_units;  // groups of a cluster; units of a part, at most
   BoxStep step;

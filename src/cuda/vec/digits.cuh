@@ -380,29 +380,17 @@ __device__ __forceinline__ void store_unit(float* to, const LoadedUnit& all, int
   for (int i = 0; i < 2; ++i) *reinterpret_cast<float4*>(to + 128 * i + 4 * lane) = all.v[i];
 }
 
-struct NotNormed {
-  __device__ __forceinline__ void operator()(std::uint32_t, LoadedUnit&, const LoadedUnit&) const {}
-};
-
-/// Splits `count` units, of which place(i) tells where they lie and go, a warp every `step`th from `first` on. If there
-/// are `weights`, as many as values, normed(i, unit, weights) changes a unit first.
-template <class U, class Place, class Normed = NotNormed>
+/// Splits `count` units, of which place(i) tells where they lie and go, a warp every `step`th from `first` on.
+template <class U, class Place>
 __device__ __forceinline__ void split_all_digits(std::uint32_t first, std::uint32_t step, std::uint32_t count, int lane,
-                                                 const Place& place, const float* weights = nullptr,
-                                                 const Normed& normed = {}) {
+                                                 const Place& place) {
   // One unit's loads are under way while another is split. Not unrolled: code that is run once is slow to come.
   if (first >= count) return;
-  LoadedUnit next = load_unit(place(first).from, lane), next_weights = {};
-  if (weights) next_weights = load_unit(weights + first * U::kValues, lane);
+  LoadedUnit next = load_unit(place(first).from, lane);
 #pragma unroll 1
   for (std::uint32_t at = first; at < count; at += step) {
-    LoadedUnit now = next;
-    const LoadedUnit now_weights = next_weights;
-    if (at + step < count) {
-      next = load_unit(place(at + step).from, lane);
-      if (weights) next_weights = load_unit(weights + (at + step) * U::kValues, lane);
-    }
-    if (weights) normed(at, now, now_weights);
+    const LoadedUnit now = next;
+    if (at + step < count) next = load_unit(place(at + step).from, lane);
     split_digits<U>(now, place(at), lane);
   }
 }

@@ -29,7 +29,6 @@ void add_format(std::vector<Kernel>& all, GgmlType format) {
   if constexpr (!Format::kPlain) {
     add<VecBox<Format, 8>>(all, "box8", Op::MatVec, format);
     add<VecBox<Format, 4>>(all, "box4", Op::MatVec, format);
-    add<VecBox<Format, 2>>(all, "box2", Op::MatVec, format);
     add<VecStream<Format>>(all, "stream", Op::MatVec, format);
     add<VecRoutedStream<Format>>(all, "stream", Op::MatVecId, format);
     add<VecStreamFused<Format>>(all, "stream", Op::FusedMatVec, format, entry_of<VecStream<Format>>);

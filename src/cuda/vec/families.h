@@ -59,14 +59,12 @@ inline bool can_copy_rows(const void* weight, std::uint64_t row_bytes, std::uint
 /// Whether x is read 16 bytes at a time.
 inline bool can_load(const float* x) { return reinterpret_cast<std::uintptr_t>(x) % 16 == 0; }
 
-/// One to four rows of x with quantized weights, on Hopper; as many as shared memory holds.
+/// One to four rows of x with quantized weights, on Hopper; as many as shared memory holds, or one or two long ones,
+/// which are VecBox's.
 template <class Format>
 struct VecStream {
   using Args = MatmulArgs;
-  static bool supports(const Args& a) {
-    return a.m <= 4 && a.k % 256 == 0 && std::uint64_t{a.m} * a.k <= 1 << 15 && can_load(a.input) &&
-           every_device_is_hopper();
-  }
+  static bool supports(const Args& a);
   static void launch(Launch& on, const Args& a);
 };
 
@@ -80,14 +78,23 @@ struct VecStreamFused {
 };
 
 /// Up to kRows rows of x, more than half of them, with quantized weights, on Hopper, by clusters whose groups share x.
-/// Two only where x is long: else VecStream has more to offer (VecStreamFused). kHalf: x is rounded to halfs.
+/// One and two only where they are long, as part of VecStream, which has more to offer (VecStreamFused). kHalf: x is
+/// rounded to halfs.
 template <class Format, std::uint32_t kRows, bool kHalf = false>
 struct VecBox {
   using Args = MatmulArgs;
-  static constexpr std::uint32_t kFewest = kRows == 2 ? 2 : kRows / 2 + 1;
+  static constexpr std::uint32_t kFewest = kRows == 2 ? 1 : kRows / 2 + 1;
   static bool supports(const Args& a);
   static void launch(Launch& on, const Args& a);
 };
+
+template <class Format>
+bool VecStream<Format>::supports(const Args& a) {
+  if constexpr (!Format::kPlain)
+    if (VecBox<Format, 2>::supports(a)) return true;
+  return a.m <= 4 && a.k % 256 == 0 && std::uint64_t{a.m} * a.k <= 1 << 15 && can_load(a.input) &&
+         every_device_is_hopper();
+}
 
 /// Few tokens with quantized weights of experts, on Hopper. Rows begin where the copy engine can begin, or are so short
 /// that 16 of them, of which that is always true, are copied together.

@@ -24,33 +24,43 @@ inline RoutedPlan routed_plan(const MatmulIdArgs& a, const VecPlan& all) {
   return plan;
 }
 
-/// Two groups on a multiprocessor if possible, so that the next kernel's is there in time.
+/// Groups of a launch, at most. Where weights wait for the kernel before, or take long enough, it has two on a
+/// multiprocessor, instead of room for the next kernel's.
+inline std::uint32_t routed_groups(const RoutedPlan& plan, const Machine& machine) {
+  return machine.multiprocessors * (plan.wait || plan.tokens > 1 ? 2 : 1);
+}
+
+/// As spread(), so that there is room for two groups on a multiprocessor if possible.
 template <class Format>
 bool spread_routed(RoutedPlan& plan, const Machine& machine) {
   using U = DigitUnit<Format>;
-  constexpr std::uint32_t kColumns = DigitColumns<1>::columns, kFewestStages = 4;
+  constexpr std::uint32_t kColumns = DigitColumns<1>::columns, kFewestStages = 3;
   constexpr RoutedShape kShape{.columns = kColumns,
                                .planes = kPlanes,
                                .row_bytes = U::kRowBytes,
                                .x_bytes = U::kXBytes,
                                .sum_bytes = U::kSumBytes * kColumns,
                                .aligned = U::kAligned};
-  return spread(plan, kShape, machine.multiprocessors, share_of(machine, 2), kFewestStages) ||
+  return spread(plan, kShape, routed_groups(plan, machine), share_of(machine, 2), kFewestStages) ||
          spread(plan, kShape, machine.multiprocessors, machine.shared_bytes, kFewestStages);
 }
 
 /// False where there is too little shared memory.
 template <class Format>
 bool start_routed(Launch& on, const MatmulIdArgs& a, const VecPlan& all, RoutedPlan plan) {
+  plan.wait = (on.is_open && on.is_open(a.ids)) || has_new_weights(on, all);
   if (!spread_routed<Format>(plan, on.machine)) return false;
   for (std::uint32_t i = 0; i < plan.targets && !plan.whole && on.status == cudaSuccess; ++i)
     on.status = map_weights(plan.map[i], all.target[i].weight, a.row_bytes, a.n, a.n_experts, a.expert_stride, 16,
                             plan.pitch, kMapUnit);
-  plan.wait = (on.is_open && on.is_open(a.ids)) || has_new_weights(on, all);
   plan.settles = plan.wait, on.settles = plan.settles && on.may_overlap;
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
   on.start(reinterpret_cast<const void*>(&routed_kernel<Format>),
-           {std::min(on.machine.multiprocessors, items), 32 * (kRoutedWarps + 2), plan.shared_bytes}, &plan, true);
+           {std::min(plan.shared_bytes <= share_of(on.machine, 2) ? routed_groups(plan, on.machine)
+                                                                  : on.machine.multiprocessors,
+                     items),
+            32 * (kRoutedWarps + 2), plan.shared_bytes},
+           &plan, true);
   return true;
 }
 

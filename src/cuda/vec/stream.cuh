@@ -1,8 +1,8 @@
 // Products of one to four rows with quantized weights, on Hopper.
 //
-// Two warps of a group stream rows of W through a ring in shared memory, in pieces of many hundred bytes; the others
-// each multiply a unit of a stage. A group takes a multiprocessor; its ring fills while the kernel before ends
-// elsewhere.
+// A warp of a group streams weights through a ring in shared memory, a box of 16 rows a copy, or two of them rows, a
+// lane each; 16 warps multiply a unit of a stage each. A group takes a multiprocessor; its ring fills while the kernel
+// before ends elsewhere.
 #pragma once
 
 #include "cuda/order.cuh"
@@ -16,70 +16,133 @@ namespace mlx_native::cuda {
 
 static_assert(kMostStages * sizeof(Handover) <= RingRoom::kRingAt);
 
-/// The slabs of a group: those of a round are neighbours. With `gated`, a round of the first product's is followed by
-/// one of the second's.
+/// The slabs of a group: a turn's are neighbours.
 struct StreamWork {
-  std::uint32_t group, groups, first, step, gated;
-  __device__ __forceinline__ StreamWork(const StreamPlan& p, std::uint32_t of_group, std::uint32_t of_groups)
-      : group(of_group),
-        groups(of_groups),
-        first(of_group << p.step_slabs_log2),
-        step(of_groups << p.step_slabs_log2),
-        gated(p.gated != nullptr) {}
-  __device__ __forceinline__ std::uint32_t slab(std::uint32_t round) const { return first + (round >> gated) * step; }
+  std::uint32_t first, step;
+  __device__ __forceinline__ StreamWork(const StreamPlan& p, std::uint32_t group, std::uint32_t groups)
+      : first(group << p.step_slabs_log2), step(groups << p.step_slabs_log2) {}
+  __device__ __forceinline__ std::uint32_t slab(std::uint32_t turn) const { return first + turn * step; }
 };
 
-/// A slab of a product.
+/// A slab of a product; with `gated`, of that of this pass.
 struct StreamSlab {
   const StreamPlan& p;
   std::uint32_t product = 0, row;
-  __device__ __forceinline__ StreamSlab(const StreamPlan& plan, std::uint32_t slab, std::uint32_t round) : p(plan) {
+  __device__ __forceinline__ StreamSlab(const StreamPlan& plan, std::uint32_t slab, std::uint32_t pass) : p(plan) {
 #pragma unroll
     for (std::uint32_t i = 1; i < VecPlan::kMostTargets; ++i)
       if (i < p.targets && slab >= p.target[i].first_slab) product = i;
-    if (p.gated) product = round & 1;
+    if (p.gated) product = pass;
     row = 16 * (slab - p.target[product].first_slab);
   }
   __device__ __forceinline__ const VecPlan::Target& target() const { return p.target[product]; }
 };
 
-/// Fills the ring: a row a lane of all who load, of whom this is `loader`.
+/// Asks for a stage by boxes, one a lane.
 template <class U>
-__device__ __forceinline__ void stream_rows(const StreamPlan& p, const StreamWork& work, std::uint8_t* ring,
-                                            Handover* stages, std::uint32_t loader, std::uint32_t lane) {
-  const std::uint32_t rows = 16u << p.step_slabs_log2;
+__device__ __forceinline__ void copy_boxes(const StreamPlan& p, std::uint32_t slab, std::uint32_t unit,
+                                           std::uint32_t pass, std::uint8_t* to, SharedBarrier& full,
+                                           std::uint32_t lane) {
+  const std::uint32_t first = lane << p.box_units_log2, bytes = 16 * p.pitch;
+  const std::uint32_t own_slab = slab + (first >> 3 - p.step_slabs_log2), own_unit = unit + (first & p.step_units - 1);
+  const bool wanted = first < kStreamWarps && own_slab < p.slabs && own_unit < p.units;
+  const std::uint32_t all = __reduce_add_sync(0xffffffffu, wanted ? bytes : 0);
+  if (lane == 0) full.arrive_and_expect(all);
+  __syncwarp();
+  if (!wanted) return;
+  const StreamSlab of(p, own_slab, pass);
+  box_copy_once(to + lane * bytes, p.map[of.product].tensor, own_unit * U::kRowBytes / 16 * (16 / kMapUnit), of.row, 0,
+                full);
+}
+
+/// By rows, one a lane of all loaders.
+template <class U>
+__device__ __forceinline__ void copy_rows(const StreamPlan& p, std::uint32_t slab, std::uint32_t unit,
+                                          std::uint32_t pass, std::uint8_t* to, SharedBarrier& full,
+                                          std::uint32_t loader, std::uint32_t lane) {
+  const std::uint32_t rows = 16u << p.step_slabs_log2, width = min(p.step_units, p.units - unit) * U::kRowBytes;
+  std::uint32_t all = 0;
+  for (std::uint32_t r = lane * kStreamLoaders + loader; r < rows; r += 32 * kStreamLoaders) {
+    if (slab + r / 16 >= p.slabs) break;
+    const StreamSlab of(p, slab + r / 16, pass);
+    const std::uint32_t row = of.row + r % 16;
+    if (row >= of.target().n) continue;
+    const std::uint8_t* from = of.target().weight + row * p.row_bytes + unit * U::kRowBytes;
+    std::uint32_t bytes = width;
+    if constexpr (!U::kAligned) {
+      // Whole pieces of 16 bytes, which allocations consist of.
+      const std::uint32_t before = std::uint32_t(reinterpret_cast<std::uintptr_t>(from)) % 16;
+      from -= before;
+      bytes = (before + width + 15) / 16 * 16;
+    }
+    bulk_copy_once(to + r * p.pitch, from, bytes, full);
+    all += bytes;
+  }
+  all = __reduce_add_sync(0xffffffffu, all);
+  if (lane == 0) full.arrive_and_expect(all);
+}
+
+/// Fills the ring. A team's stages are every kStreamTeams-th.
+template <class U>
+__device__ __forceinline__ void stream_weights(const StreamPlan& p, const StreamWork& work, std::uint8_t* ring,
+                                               Handover* stages, std::uint32_t loader, std::uint32_t lane) {
+  if (p.boxes && loader > 0) return;
   std::uint32_t place = 0, parity = 1;
   Pace pace{p.ahead, p.stages};
-  for (std::uint32_t round_0 = 0; work.slab(round_0) < p.slabs; round_0 += kStreamTeams) {
-    for (std::uint32_t unit = 0; unit < p.units; unit += p.step_units) {
-      const std::uint32_t width = min(p.step_units, p.units - unit) * U::kRowBytes;
+  const std::uint32_t passes = p.gated ? 2 : 1;
+  for (std::uint32_t turn_0 = 0; work.slab(turn_0) < p.slabs; turn_0 += kStreamTeams) {
+    const bool all = work.slab(turn_0 + kStreamTeams - 1) < p.slabs;
 #pragma unroll 1
-      for (std::uint32_t round = round_0; round < round_0 + kStreamTeams; ++round) {
-        pace.keep(stages);
-        stages[place].empty.await(parity);
-        const std::uint32_t slab = work.slab(round);
-        std::uint32_t all = 0;
-        for (std::uint32_t r = lane * kStreamTeams + loader; r < rows; r += 32 * kStreamTeams) {
-          if (slab + r / 16 >= p.slabs) break;
-          const StreamSlab of(p, slab + r / 16, round);
-          const std::uint32_t row = of.row + r % 16;
-          if (row >= of.target().n) continue;
-          const std::uint8_t* from = of.target().weight + row * p.row_bytes + unit * U::kRowBytes;
-          std::uint32_t bytes = width;
-          if constexpr (!U::kAligned) {
-            // Whole pieces of 16 bytes, which allocations consist of.
-            const std::uint32_t before = std::uint32_t(reinterpret_cast<std::uintptr_t>(from)) % 16;
-            from -= before;
-            bytes = (before + width + 15) / 16 * 16;
+    for (std::uint32_t pass = 0; pass < passes; ++pass) {
+#pragma unroll 1
+      for (std::uint32_t unit = 0; unit < p.units; unit += p.step_units) {
+#pragma unroll 1
+        for (std::uint32_t turn = turn_0; turn < turn_0 + kStreamTeams; ++turn) {
+          if (const std::uint32_t slab = work.slab(turn); slab < p.slabs) {
+            if (all) pace.keep(stages);  // then stages follow each other
+            stages[place].empty.await(parity);
+            std::uint8_t* const to = ring + place * p.stage_bytes;
+            if (p.boxes)
+              copy_boxes<U>(p, slab, unit, pass, to, stages[place].full, lane);
+            else
+              copy_rows<U>(p, slab, unit, pass, to, stages[place].full, loader, lane);
           }
-          bulk_copy_once(ring + place * p.stage_bytes + r * p.pitch, from, bytes, stages[place].full);
-          all += bytes;
+          if (++place == p.stages) place = 0, parity ^= 1;
         }
-        all = __reduce_add_sync(0xffffffffu, all);
-        if (lane == 0) stages[place].full.arrive_and_expect(all);
-        if (++place == p.stages) place = 0, parity ^= 1;
       }
     }
+  }
+}
+
+/// Adds up the sums of a turn's slabs and writes them, with what is done to them. warp: of a team's.
+template <int kRows>
+__device__ __forceinline__ void finish_turn(const StreamPlan& p, std::uint32_t first_slab, const float* partials,
+                                            std::uint32_t warp, std::uint32_t lane) {
+  constexpr std::uint32_t kTile = 16 * kRows;
+  const std::uint32_t row = lane % 16;
+#pragma unroll 1
+  for (std::uint32_t o = 2 * warp + lane / 16; o < kRows << p.step_slabs_log2; o += 2 * kStreamWarps) {
+    const std::uint32_t of_x = o % kRows, own = o / kRows, slab = first_slab + own;
+    if (of_x >= p.m || slab >= p.slabs) continue;
+    const StreamSlab of(p, slab, 0);
+    if (of.row + row >= of.target().n) continue;
+    const std::uint64_t at = std::uint64_t(of_x) * of.target().n + of.row + row;
+    const float residual = p.sum ? p.residual[at] : 0.0f;
+    const auto total = [&](std::uint32_t pass) {
+      const float* const from = partials + (pass * kStreamWarps + own * p.step_units) * kTile + row * kRows + of_x;
+      float sum = 0;
+#pragma unroll
+      for (std::uint32_t w = 0; w < kStreamWarps; ++w) sum += w < p.step_units ? from[w * kTile] : 0.0f;
+      return sum;
+    };
+    const float sum = total(0);
+    of.target().output[at] = sum;
+    if (p.gated) {
+      const float up = total(1);
+      p.target[1].output[at] = up;
+      p.gated[at] = gpu::silu(sum) * up;
+    }
+    if (p.sum) p.sum[at] = residual + sum;
   }
 }
 
@@ -110,11 +173,7 @@ __device__ __forceinline__ void sum_squares(const float* x, std::uint32_t rows, 
   }
 }
 
-/// Threads that registers are dealt for: of two rows of x more than there are, so that a small kernel's group finds
-/// some too.
-constexpr int stream_threads(int rows) { return rows == 2 ? 768 : kStreamThreads; }
-
-/// kRows: 2 or 4, at least p.m. Two teams take rounds by turns; for each of them a warp loads.
+/// kRows: 2 or 4, at least p.m. Two teams take turns; warps of a team take turns to finish its.
 ///
 /// Code comes slowly where it is run for the first time, so there is little of it: nothing twice, few loops unrolled.
 template <class Format, int kRows>
@@ -131,18 +190,16 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
   const StreamWork work(p, group, groups);
 
-  if (threadIdx.x == 0) {
-#pragma unroll 1
-    for (std::uint32_t i = 0; i < p.stages; ++i)
-      stages[i].full.init(kStreamTeams), stages[i].empty.init_for_warps(kStreamWarps);
+  allow_next();
+  // The instruction takes its address from a uniform register: a lane of every warp.
+  if (lane == 0) {
+    static_assert(kMostStages <= kWarps);
+    if (warp < kMostStages)
+      stages[warp].full.init(p.boxes ? 1 : kStreamLoaders), stages[warp].empty.init_for_warps(kStreamWarps);
     fence_barrier_init();
   }
-  allow_next();
   __syncthreads();
-  if (warp >= kWarps) {
-    stream_rows<U>(p, work, ring, stages, warp - kWarps, std::uint32_t(lane));
-    return;
-  }
+  if (warp >= kWarps) return stream_weights<U>(p, work, ring, stages, warp - kWarps, std::uint32_t(lane));
 
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
   float* const factors = reinterpret_cast<float*>(shared + p.factors_at);
@@ -158,112 +215,105 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
     column[i] = x + (min(c / kRows, std::uint32_t(kPlanes - 1)) * p.m + min(c % kRows, p.m - 1)) * p.x_stride;
   }
   const std::uint32_t own_unit = of_team & p.step_units - 1, own_slab = of_team >> 3 - p.step_slabs_log2;
-  const std::uint8_t* const own_row = ring + (16 * own_slab + g) * p.pitch + own_unit * U::kRowBytes;
-  constexpr std::uint32_t kRoundFloats = kStreamWarps * kPartial;
+  const std::uint32_t box = of_team >> p.box_units_log2, of_box = of_team & (1u << p.box_units_log2) - 1;
+  const std::uint8_t* const own_row = ring + (16 * box + g) * p.pitch + of_box * U::kRowBytes;
 
+  // Units of x in turn: a row's, then the next one's.
+  std::uint32_t row = 0, unit = warp;
+  const auto wrap = [&] {
+    while (unit >= p.units) unit -= p.units, ++row;
+  };
+  wrap();
+  LoadedUnit next = {}, next_weights = {};
+  if (p.norm && row < p.m) next_weights = load_unit(p.norm + unit * U::kValues, lane);
   await_previous();
+  if (row < p.m) next = load_unit(p.input + warp * U::kValues, lane);
   if (p.norm) {
     sum_squares(p.input, p.m, p.k, partials, warp, lane);
     meet();
   }
+  // One unit's loads are under way while another is split. Not unrolled: code that is run once is slow to come.
 #pragma unroll 1
-  for (std::uint32_t row = 0; row < p.m; ++row) {
-    float root = 0.0f;
-    if (p.norm) {
-      const float sum = lane_sum(std::uint32_t(lane) < kNormWarps ? partials[row * kNormWarps + lane] : 0.0f);
-      root = 1.0f / square_root(sum / float(p.k) + p.eps);
+  for (std::uint32_t at = warp; row < p.m; at += kWarps) {
+    const std::uint32_t now_row = row, now_unit = unit;
+    LoadedUnit now = next;
+    const LoadedUnit weights = next_weights;
+    unit += kWarps;
+    wrap();
+    if (row < p.m) {
+      next = load_unit(p.input + (at + kWarps) * U::kValues, lane);
+      if (p.norm) next_weights = load_unit(p.norm + unit * U::kValues, lane);
     }
-    const auto place_of = [&](std::uint32_t unit) -> DigitPlace {
-      return {p.input + std::uint64_t(row) * p.k + unit * U::kValues,
-              x + row * p.x_stride + unit * U::kXBytes,
-              p.m * p.x_stride,
-              sums_of_x + unit * (U::kSumBytes * kColumns),
-              factors + unit * kColumns,
-              kColumns,
-              row,
-              kRows};
-    };
-    const auto normed = [&](std::uint32_t unit, LoadedUnit& all, const LoadedUnit& weights) {
-      scale_unit(all, root, weights);
-      if (p.normed && group == min(unit, groups - 1))
-        store_unit(p.normed + std::uint64_t(row) * p.k + unit * U::kValues, all, lane);
-    };
-    split_all_digits<U>(warp, kWarps, p.units, lane, place_of, p.norm, normed);
+    if (p.norm) {
+      const float sum = lane_sum(std::uint32_t(lane) < kNormWarps ? partials[now_row * kNormWarps + lane] : 0.0f);
+      scale_unit(now, 1.0f / square_root(sum / float(p.k) + p.eps), weights);
+      if (p.normed && group == min(now_unit, groups - 1)) store_unit(p.normed + at * U::kValues, now, lane);
+    }
+    split_digits<U>(
+        now,
+        {nullptr, x + now_row * p.x_stride + now_unit * U::kXBytes, p.m * p.x_stride,
+         sums_of_x + now_unit * (U::kSumBytes * kColumns), factors + now_unit * kColumns, kColumns, now_row, kRows},
+        lane);
   }
   meet();
 
-  std::uint32_t place = team, parity = 0, round = 0, finished = 0;
-  // All teams go through the same rounds, so that all warps meet.
-  while (work.slab(round) < p.slabs) {
-    const std::uint32_t slab = work.slab(round + team) + own_slab;
+  std::uint32_t place = team, parity = 0;
+  const std::uint32_t passes = p.gated ? 2 : 1;
+  float* team_partials = partials + team * 2 * passes * kStreamWarps * kPartial;
+#pragma unroll 1
+  for (std::uint32_t turn = team; work.slab(turn) < p.slabs; turn += kStreamTeams) {
+    const std::uint32_t slab = work.slab(turn) + own_slab;
     const bool works = slab < p.slabs;
-    [[maybe_unused]] std::uint32_t row_at[2] = {};  // its address, modulo 16
-    if constexpr (!U::kAligned) {
-      const StreamSlab of(p, min(slab, p.slabs - 1), round + team);
-      row_at[0] = std::uint32_t(reinterpret_cast<std::uintptr_t>(of.target().weight)) +
-                  (of.row + g) * std::uint32_t(p.row_bytes);
-      row_at[1] = row_at[0] + 8 * std::uint32_t(p.row_bytes);
-    }
-    Sums<T> sums = {};
+    float* const of_turn = team_partials + (turn / kStreamTeams & 1) * passes * kStreamWarps * kPartial;
 #pragma unroll 1
-    for (std::uint32_t unit = 0; unit < p.units; unit += p.step_units) {
-      stages[place].full.await(parity);
-      if (const std::uint32_t own = unit + own_unit; own < p.units && works) {
-        DigitColumns<T> columns;
-        columns.sums = sums_of_x + own * (U::kSumBytes * kColumns);
-#pragma unroll
-        for (int c = 0; c < T; ++c) {
-          columns.at[c] = column[c] + own * U::kXBytes;
-          columns.factor[c] = *reinterpret_cast<const float2*>(factors + own * kColumns + 8 * c + 2 * t);
-        }
-        Rows of{{own_row + place * p.stage_bytes, own_row + place * p.stage_bytes + 8 * p.pitch}};
-        if constexpr (!U::kAligned) {
-#pragma unroll
-          for (int r = 0; r < 2; ++r) of.at[r] += (row_at[r] + unit * U::kRowBytes) % 16;
-        }
-        U::template add<T>(of, columns, g, t, sums);
+    for (std::uint32_t pass = 0; pass < passes; ++pass) {
+      [[maybe_unused]] std::uint32_t row_at[2] = {};  // its address, modulo 16
+      if constexpr (!U::kAligned) {
+        const StreamSlab of(p, min(slab, p.slabs - 1), pass);
+        row_at[0] = std::uint32_t(reinterpret_cast<std::uintptr_t>(of.target().weight)) +
+                    (of.row + g) * std::uint32_t(p.row_bytes);
+        row_at[1] = row_at[0] + 8 * std::uint32_t(p.row_bytes);
       }
-      __syncwarp();
-      stages[place].empty.arrive_as_warp(lane);
-      place += kStreamTeams;
-      if (place >= p.stages) place = team, parity ^= 1;
-    }
-    store_planes<kRows>(sums, partials + (round + team & 2 * p.batch - 1) * kRoundFloats + of_team * kPartial, g, t);
-    round += kStreamTeams;
-    if ((round & p.batch - 1) != 0 && work.slab(round) < p.slabs) continue;
-
-    meet();
+      Sums<T> sums = {};
 #pragma unroll 1
-    for (std::uint32_t o = threadIdx.x / 16; o < (round - finished >> work.gated) * kRows << p.step_slabs_log2;
-         o += kThreads / 16) {
-      const std::uint32_t of_x = o % kRows, own = o / kRows & (1u << p.step_slabs_log2) - 1,
-                          i = finished + (o / kRows >> p.step_slabs_log2 << work.gated), row = threadIdx.x % 16;
-      if (of_x >= p.m || work.slab(i) + own >= p.slabs) continue;
-      const StreamSlab of(p, work.slab(i) + own, 0);
-      if (of.row + row >= of.target().n) continue;
-      const std::uint64_t at = std::uint64_t(of_x) * of.target().n + of.row + row;
-      const float residual = p.sum ? p.residual[at] : 0.0f;
-      const auto total = [&](std::uint32_t of_round) {
-        const float* const from =
-            partials + (of_round & 2 * p.batch - 1) * kRoundFloats + own * p.step_units * kPartial + row * kRows + of_x;
-        float sum = 0;
+      for (std::uint32_t unit = 0; unit < p.units; unit += p.step_units) {
+        stages[place].full.await(parity);
+        if (const std::uint32_t own = unit + own_unit; own < p.units && works) {
+          DigitColumns<T> columns;
+          columns.sums = sums_of_x + own * (U::kSumBytes * kColumns);
 #pragma unroll
-        for (std::uint32_t w = 0; w < kStreamWarps; ++w) sum += w < p.step_units ? from[w * kPartial] : 0.0f;
-        return sum;
-      };
-      const float sum = total(i);
-      of.target().output[at] = sum;
-      if (p.gated) {
-        const float up = total(i + 1);
-        p.target[1].output[at] = up;
-        p.gated[at] = gpu::silu(sum) * up;
+          for (int c = 0; c < T; ++c) {
+            columns.at[c] = column[c] + own * U::kXBytes;
+            columns.factor[c] = *reinterpret_cast<const float2*>(factors + own * kColumns + 8 * c + 2 * t);
+          }
+          Rows of{{own_row + place * p.stage_bytes, own_row + place * p.stage_bytes + 8 * p.pitch}};
+          if constexpr (!U::kAligned) {
+#pragma unroll
+            for (int r = 0; r < 2; ++r) of.at[r] += (row_at[r] + (own - of_box) * U::kRowBytes) % 16;
+          }
+          U::template add<T>(of, columns, g, t, sums);
+        }
+        __syncwarp();
+        stages[place].empty.arrive_as_warp(lane);
+        place += kStreamTeams;
+        if (place >= p.stages) place = team, parity ^= 1;
       }
-      if (p.sum) p.sum[at] = residual + sum;
+      store_planes<kRows>(sums, of_turn + (pass * kStreamWarps + of_team) * kPartial, g, t);
     }
-    finished = round;
+    // Who finishes a turn is here again before another one's sums take the place.
+    if (team == 0)
+      asm volatile("bar.sync 2, %0;" ::"n"(32 * kStreamWarps) : "memory");
+    else
+      asm volatile("bar.sync 3, %0;" ::"n"(32 * kStreamWarps) : "memory");
+    finish_turn<kRows>(p, work.slab(turn), of_turn, of_team + turn / kStreamTeams & kStreamWarps - 1,
+                       std::uint32_t(lane));
   }
 #endif
 }
+
+/// Threads that registers are dealt for: of two rows of x more than there are, so that a small kernel's group finds
+/// some too.
+constexpr int stream_threads(int rows) { return rows == 2 ? 768 : kStreamThreads; }
 
 template <class Format, int kRows>
 __global__ void __launch_bounds__(stream_threads(kRows), 1) stream_kernel(const __grid_constant__ StreamPlan p) {

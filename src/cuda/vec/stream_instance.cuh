@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cuda/vec/box_instance.cuh"
 #include "cuda/vec/families.h"
 #include "cuda/vec/stream.cuh"
 #include "cuda/vec/targets.h"
@@ -53,6 +54,7 @@ bool begin_plan(StreamPlan& plan, const FusedMatmulArgs& a) {
   if (!can_load(product.input) || !can_load(a.norm) || !can_load(a.normed)) return false;
   if (!rows_align<U>(product.weight, product.row_bytes, 0) || !rows_align<U>(a.up, 0, 0)) return false;
   if (!add_target(plan, product, 1)) return false;
+  plan.boxes = can_copy_rows(product.weight, product.row_bytes, 0) && can_copy_rows(a.up, 0, 0);
   plan.target[1] = {a.up, a.up_output, product.n, plan.target[0].slot_slabs, 0};
   return true;
 }
@@ -68,7 +70,8 @@ std::size_t add_alike(StreamPlan& plan, std::span<const Call> calls, decltype(Ca
     const MatmulArgs& product = b.product;
     if (b.up || b.sum || b.normed || b.norm != plan.norm || b.eps != plan.eps || product.input != plan.input ||
         product.k != plan.k || product.m != plan.m || product.row_bytes != plan.row_bytes ||
-        !rows_align<DigitUnit<Format>>(product.weight, product.row_bytes, 0) || !add_target(plan, product, 1))
+        !rows_align<DigitUnit<Format>>(product.weight, product.row_bytes, 0) ||
+        can_copy_rows(product.weight, product.row_bytes, 0) != plan.boxes || !add_target(plan, product, 1))
       break;
     ++count;
   }
@@ -79,13 +82,35 @@ inline std::uint32_t items_of(const StreamPlan& plan) { return ((plan.slabs - 1)
 
 /// Whether the kernel may begin to read weights before the one before it ends.
 inline bool may_begin(const Launch& on, const StreamPlan& plan) {
-  return !has_new_weights(on, plan) && !(plan.gated && on.is_new && on.is_new(plan.target[1].weight));
+  return !has_new_weights(on, plan) &&
+         !(on.is_new && ((plan.gated && on.is_new(plan.target[1].weight)) || (plan.norm && on.is_new(plan.norm))));
+}
+
+/// As spread(), by boxes only where a group has so many stages that they make up for the maps, which the copy engine
+/// must ask for first.
+template <class Format, int kRows>
+bool spread_stream(StreamPlan& plan, const Machine& machine) {
+  constexpr std::uint32_t kFewestOfBoxes = 8;
+  set_steps(plan);
+  const std::uint32_t turns = (items_of(plan) - 1) / machine.multiprocessors + 1;
+  const std::uint32_t stages = turns * ((plan.units - 1) / plan.step_units + 1) * (plan.gated ? 2 : 1);
+  plan.boxes = plan.boxes && stages >= kFewestOfBoxes;
+  return spread(plan, stream_shape<Format, kRows>(), machine.shared_bytes);
+}
+
+inline cudaError_t map_boxes(StreamPlan& plan) {
+  cudaError_t status = cudaSuccess;
+  for (std::uint32_t i = 0; i < (plan.gated ? 2 : plan.targets) && plan.boxes && status == cudaSuccess; ++i)
+    status = map_weights(plan.map[i], plan.target[i].weight, plan.row_bytes, plan.target[i].n, 1, 0, 16, plan.pitch,
+                         kMapUnit);
+  return status;
 }
 
 /// False where there is too little shared memory.
 template <class Format, int kRows>
 bool launch_stream(Launch& on, StreamPlan plan) {
-  if (!spread(plan, stream_shape<Format, kRows>(), on.machine.shared_bytes)) return false;
+  if (!spread_stream<Format, kRows>(plan, on.machine)) return false;
+  if (on.status == cudaSuccess) on.status = map_boxes(plan);
   on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows>),
            {std::min(on.machine.multiprocessors, items_of(plan)), kStreamThreads, plan.shared_bytes}, &plan,
            may_begin(on, plan));
@@ -110,11 +135,11 @@ inline std::uint32_t deal_groups(StreamPair& pair, std::uint32_t most) {
 template <class First, class Second>
 bool launch_pair(Launch& on, StreamPair pair) {
   StreamPlan &first = pair.plan[0], &second = pair.plan[1];
-  if (!spread(first, stream_shape<First, 2>(), on.machine.shared_bytes) ||
-      !spread(second, stream_shape<Second, 2>(), on.machine.shared_bytes))
-    return false;
+  if (!spread_stream<First, 2>(first, on.machine) || !spread_stream<Second, 2>(second, on.machine)) return false;
   if (on.machine.multiprocessors < 2) return false;
   const std::uint32_t groups = deal_groups(pair, on.machine.multiprocessors);
+  if (on.status == cudaSuccess) on.status = map_boxes(first);
+  if (on.status == cudaSuccess) on.status = map_boxes(second);
   on.start(reinterpret_cast<const void*>(&stream_pair_kernel<First, Second, 2>),
            {groups, kStreamThreads, std::max(first.shared_bytes, second.shared_bytes)}, &pair,
            may_begin(on, first) && may_begin(on, second));
@@ -156,6 +181,7 @@ bool launch_streams(Launch& on, const Args& args) {
 
 template <class Format>
 void VecStream<Format>::launch(Launch& on, const Args& a) {
+  if (VecBox<Format, 2>::supports(a)) return launch_box<BoxOf<Format, 2, false>>(on, a);
   if (launch_streams<Format>(on, a)) return;
   on.taken = 0;
   if constexpr (kHasOwnUnit<Format>)
@@ -166,6 +192,7 @@ void VecStream<Format>::launch(Launch& on, const Args& a) {
 
 template <class Format>
 bool VecStreamFused<Format>::supports(const Args& a) {
+  if (VecBox<Format, 2>::supports(a.product)) return !a.norm && !a.up;
   StreamPlan plan;
   if (!VecStream<Format>::supports(a.product) || !begin_plan<Format>(plan, a)) return false;
   constexpr std::size_t kHopperBytes = 227 << 10;
@@ -175,6 +202,8 @@ bool VecStreamFused<Format>::supports(const Args& a) {
 
 template <class Format>
 void VecStreamFused<Format>::launch(Launch& on, const Args& a) {
+  if (VecBox<Format, 2>::supports(a.product))
+    return launch_box<BoxOf<Format, 2, false>>(on, a.product, a.residual, a.sum);
   if (!launch_streams<Format>(on, a) && on.status == cudaSuccess) on.status = cudaErrorInvalidConfiguration;
 }
 

@@ -4,8 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/vec/plan.h"
-#include "cuda/vec/ring.h"
+#include "cuda/vec/box_plan.h"
 
 namespace mlx_native::cuda {
 
@@ -14,6 +13,8 @@ namespace mlx_native::cuda {
 /// units of a slab in their order, and the warps' sums are added in theirs: so a row of the result has the same bits in
 /// every call.
 struct StreamPlan {
+  WeightMap map[VecPlan::kMostTargets];
+  bool boxes;  // of 16 rows are copied by `map`, instead of single rows
   VecPlan::Target target[VecPlan::kMostTargets];
   std::uint32_t targets;
   const float* input;
@@ -28,19 +29,19 @@ struct StreamPlan {
   std::uint64_t row_bytes;
   std::uint32_t m, k, units;
   std::uint32_t step_units, step_slabs_log2;  // the first a power of two; their product is kStreamWarps
+  std::uint32_t box_units_log2;               // of a box, or all of a step
   std::uint32_t slabs;                        // in all
   std::uint32_t pitch;                        // bytes between rows in the ring
   std::uint32_t stage_bytes, stages;          // the latter a multiple of the teams
   std::uint32_t ahead;                        // stages that are on their way at a time
-  std::uint32_t batch;     // rounds whose sums are put together at a time; likewise, and a power of two
-  std::uint32_t x_stride;  // bytes between columns of x
+  std::uint32_t x_stride;                     // bytes between columns of x
   // Offsets in shared memory, which begins with the barriers and the ring.
   std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
 };
 
-/// Teams of warps of a group take rounds by turns. For each of them a warp loads.
-constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kMostStages = 14;
-constexpr int kStreamThreads = 32 * kStreamTeams * (kStreamWarps + 1);
+/// Teams of warps of a group take turns. Besides them, some load.
+constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kStreamLoaders = 2, kMostStages = 12;
+constexpr int kStreamThreads = 32 * (kStreamTeams * kStreamWarps + kStreamLoaders);
 
 /// What a plan depends on besides the problem.
 struct StreamShape {
@@ -55,25 +56,33 @@ struct StreamPair {
   std::uint32_t groups;  // of the first
 };
 
-/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough.
-inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes) {
+inline void set_steps(StreamPlan& plan) {
   plan.step_units = kStreamWarps;
   plan.step_slabs_log2 = 0;
   while (plan.step_units / 2 >= plan.units) plan.step_units /= 2, ++plan.step_slabs_log2;
-  plan.pitch = ring_pitch(plan.step_units, shape.row_bytes, shape.aligned);
-  plan.stage_bytes = ((16 << plan.step_slabs_log2) * plan.pitch + 127) / 128 * 128;
+}
+static_assert(kStreamWarps == 8);
+
+/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough.
+inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes) {
+  set_steps(plan);
+  plan.box_units_log2 = 3 - plan.step_slabs_log2;
+  const auto pitch = [&] { return ring_pitch(1u << plan.box_units_log2, shape.row_bytes, shape.aligned); };
+  while (plan.boxes && pitch() > 256 * kMapUnit) --plan.box_units_log2;
+  plan.pitch = pitch();
+  plan.stage_bytes = (kStreamWarps >> plan.box_units_log2) * 16 * plan.pitch;
   plan.x_stride = plan.units * shape.x_bytes + 64;
   RingRoom room;
-  plan.batch = plan.units < 32 ? 2 * kStreamTeams : kStreamTeams;
-  plan.partials_at = room.take(2 * plan.batch * kStreamWarps * 16 * shape.rows * sizeof(float));
+  // Two turns' of each team.
+  plan.partials_at = room.take((plan.gated ? 4 : 2) * kStreamTeams * kStreamWarps * 16 * shape.rows * sizeof(float));
   plan.factors_at = room.take(plan.units * shape.columns * sizeof(float));
   plan.sums_at = room.take(plan.units * shape.sum_bytes);
   plan.x_at = room.take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
   room.leave(256);  // columns that are none are read too
-  if (!room.put_ring(plan, bytes, {.fewest = 3, .most = kMostStages, .teams = kStreamTeams},
+  if (!room.put_ring(plan, bytes, {.fewest = kStreamTeams + 1, .most = kMostStages, .teams = kStreamTeams},
                      {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
     return false;
-  plan.ahead = stages_ahead(plan, 64 << 10);
+  plan.ahead = stages_ahead(plan, 48 << 10);
   return true;
 }
 
