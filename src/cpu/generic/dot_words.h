@@ -82,15 +82,23 @@ struct WordDot {
     return sum(kChains == 1 ? sums[0] : sums[0] + sums[kChains - 1]);
   }
 
-  /// Weight rows that are read at once with so many rows of x: sums of all of them stay in registers.
-  static constexpr int streams(uint64_t m) { return m > 1 && MLXN_STREAMS > 2 ? 2 : MLXN_STREAMS; }
+  /// Weight rows that are read at once with so many rows of x: sums of all of them stay in registers. Where steps are
+  /// so short that loads of x bound them, two rows share these.
+  static constexpr int streams(uint64_t m) {
+    constexpr bool kLoadsBound = kLanes == 16 && kSpans == 1 && Format::kBits == 4 && Planes == 1;
+    return MLXN_STREAMS > 1 ? (m > 1 ? 2 : MLXN_STREAMS) : kLoadsBound && m > 2 ? 2 : 1;
+  }
+  /// Less needs to be under way in each of several streams.
+  static constexpr int64_t ahead_of(int streams) {
+    return streams == 1 ? kPrefetchDistance : MLXN_STREAMS > 1 ? 2048 : 4608;
+  }
 
   /// Of R weight rows, `apart` bytes from one to the next. Not inlined: its constants and sums fill the registers.
   template <int M, int R>
   static __attribute__((noinline)) void dot(const Block* row, uint64_t apart, const X<M>& x, uint64_t k,
                                             float (&out)[R][M]) {
     Sums<M> sums[R] = {};
-    add_steps<M, R>(row, apart, x, k, 0, steps_of(k), kPrefetchDistance, sums);
+    add_steps<M, R>(row, apart, x, k, 0, steps_of(k), ahead_of(R), sums);
     MLXN_UNROLL
     for (int r = 0; r < R; ++r) {
       MLXN_UNROLL

@@ -7,8 +7,8 @@
 namespace mlx_native::cpu::MLXN_ISA {
 
 /// Asks for the weights behind this block, as the rows of a matrix follow each other in memory: with the rows of x in
-/// between the hardware loses track of them. Of several streams less needs to be under way in each.
-inline constexpr int64_t kPrefetchDistance = MLXN_STREAMS > 1 ? 2048 : 12288;
+/// between the hardware loses track of them.
+inline constexpr int64_t kPrefetchDistance = 12288;
 template <int Count = 1, class Block>
 K_FN void prefetch_ahead(const Block& block, int64_t distance = kPrefetchDistance) {
   constexpr int kLine = 64;

@@ -84,9 +84,11 @@ struct MatVecJob {
 
   void run(Range columns) const {
     if constexpr (kInSteps) {
-      constexpr int kOfOne = Dot::streams(1), kOfMore = Dot::streams(2);
-      if (kOfOne != kOfMore && rows.count == 1)
+      constexpr int kOfOne = Dot::streams(1), kOfTwo = Dot::streams(2), kOfMore = Dot::streams(3);
+      if (kOfOne != kOfTwo && rows.count == 1)
         run_streams<kOfOne>(columns);
+      else if (kOfTwo != kOfMore && rows.count <= 2)
+        run_streams<kOfTwo>(columns);
       else
         run_streams<kOfMore>(columns);
     } else {
@@ -140,7 +142,7 @@ struct MatVecJob {
     const uint64_t parts = (rows_at_once() * steps * Dot::kStepBytes + kPartBytes - 1) / kPartBytes;
     const uint64_t of_part = (steps + parts - 1) / parts, bytes = Dot::place_of(of_part);
     // The weights that come after so many parts of rows are asked for.
-    const int64_t later = (kPrefetchDistance + bytes - 1) / bytes, stride = row_bytes;
+    const int64_t later = (Dot::ahead_of(R) + bytes - 1) / bytes, stride = row_bytes;
     for (uint64_t group = columns.begin; group < columns.end; group += kGroup) {
       const uint64_t end = group + kGroup < columns.end ? group + kGroup : columns.end, each = (end - group) / R;
       if constexpr (R > 1) {
