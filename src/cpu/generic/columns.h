@@ -47,7 +47,8 @@ struct ColumnReader {
   }
   template <class Table>
   K_FN Words lookup(const Table& table, Words indices) const {
-    return lookup_runs(table, indices);
+    for (UIntVec& word : indices.word) word = lookup_runs(table, word);
+    return indices;
   }
 };
 

@@ -36,6 +36,12 @@ K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
       _mm_shuffle_epi8(reinterpret_cast<__m128i>(table), reinterpret_cast<__m128i>(indices)));
 }
 
+#define MLXN_SHUFFLES_VECTORS 1
+K_FN UIntVec shuffle_bytes(Bytes16 table, UIntVec indices) {
+  return reinterpret_cast<UIntVec>(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(reinterpret_cast<__m128i>(table)),
+                                                       reinterpret_cast<__m256i>(indices)));
+}
+
 struct Run {
   Vec part[16 / kLanes];
 };

@@ -40,6 +40,12 @@ K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
       _mm_shuffle_epi8(reinterpret_cast<__m128i>(table), reinterpret_cast<__m128i>(indices)));
 }
 
+#define MLXN_SHUFFLES_VECTORS 1
+K_FN UIntVec shuffle_bytes(Bytes16 table, UIntVec indices) {
+  return reinterpret_cast<UIntVec>(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(reinterpret_cast<__m128i>(table)),
+                                                       reinterpret_cast<__m512i>(indices)));
+}
+
 struct Run {
   Vec part[16 / kLanes];
 };

@@ -11,6 +11,7 @@
 // multiplies bytes for dot_bytes.h, and MLXN_STREAMS, the weight rows that dot_words.h reads at once.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 
 #include "core/dialect.h"
@@ -101,9 +102,12 @@ inline constexpr int kRunParts = 16 / kLanes;
 /// Byte i becomes table[byte i], of any number of runs; the table has 16 bytes.
 template <class Table, class Runs>
 K_FN Runs lookup_runs(const Table& table, Runs indices) {
-  Codes runs[sizeof(Runs) / sizeof(Codes)];
   Bytes16 bytes;
   __builtin_memcpy(&bytes, &table[0], sizeof bytes);
+#if MLXN_SHUFFLES_VECTORS
+  if constexpr (std::is_same_v<Runs, UIntVec>) return shuffle_bytes(bytes, indices);
+#endif
+  Codes runs[sizeof(Runs) / sizeof(Codes)];
   __builtin_memcpy(runs, &indices, sizeof runs);
   for (Codes& run : runs) run = shuffle_bytes(bytes, run);
   __builtin_memcpy(&indices, runs, sizeof runs);
