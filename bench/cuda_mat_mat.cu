@@ -3,7 +3,10 @@
 // weights and, where libcublas is found, its f16 product.
 //
 //   cuda_mat_mat [--types q4_K,q8_0] [--shapes 4096x4096] [--m 32,512] [--tokens 32,512] [--kernels wgmma]
-//   [--no-cublas]
+//   [--scratches 4] [--no-cublas]
+//
+// --scratches: memory for packed x and sums is that many buffers in turn, as in an encoder; what they hold competes
+// with weights for L2.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <dlfcn.h>
@@ -133,6 +136,7 @@ struct Options {
   std::vector<std::string> types{"q4_0", "q8_0", "q4_K", "q5_K", "q6_K"},
       shapes{"4096x4096", "14336x4096", "4096x14336"}, m{"32", "64", "512", "2048", "4096"},
       tokens{"32", "128", "512", "2048"}, kernels{"cuda."};
+  std::uint32_t scratches = 4;
   bool cublas = true;
 };
 std::vector<std::string> split(const std::string& text) {
@@ -146,6 +150,23 @@ std::vector<std::string> split(const std::string& text) {
   if (text.empty()) parts.clear();
   return parts;
 }
+
+/// Scratch memory of a problem, in turn.
+class Scratches {
+ public:
+  template <class Args>
+  Scratches(const Kernel& kernel, const Args& args, std::uint32_t count) : count_(count) {
+    bytes_ = ((kernel.scratch_bytes ? kernel.scratch_bytes(&args) : 1) + 1023) / 1024 * 1024;
+    memory_ = device_memory<std::uint8_t>(bytes_ * count);
+  }
+  ~Scratches() { cudaFree(memory_); }
+  std::uint8_t* at(int i) const { return memory_ + static_cast<std::uint32_t>(i) % count_ * bytes_; }
+
+ private:
+  std::uint32_t count_;
+  std::size_t bytes_;
+  std::uint8_t* memory_;
+};
 
 constexpr std::size_t kRotation = std::size_t{200} << 20;
 constexpr int kPatternRows = 61;
@@ -163,7 +184,7 @@ struct Weights {
     values = dequantize(type, blocks).value();
     row_bytes = blocks.size() / kPatternRows;
     const std::size_t bytes = rows * row_bytes;
-    copies = static_cast<int>(std::max<std::size_t>(1, kRotation / bytes));
+    copies = static_cast<int>(std::max<std::size_t>(2, kRotation / bytes));
     std::vector<std::uint8_t> all(bytes);
     for (std::size_t at = 0; at < bytes; at += blocks.size())
       std::memcpy(&all[at], blocks.data(), std::min(blocks.size(), bytes - at));
@@ -242,20 +263,19 @@ void dense(const Options& options, GgmlType type, std::size_t n, std::size_t k) 
       MatmulArgs args{
           w.copy(0), x, y, nullptr, w.row_bytes, m, static_cast<std::uint32_t>(n), static_cast<std::uint32_t>(k)};
       if (kernel->supports && !kernel->supports(&args)) continue;
-      std::uint8_t* const scratch =
-          device_memory<std::uint8_t>(kernel->scratch_bytes ? kernel->scratch_bytes(&args) : 1);
-      args.scratch = scratch;
+      const Scratches scratches(*kernel, args, options.scratches);
+      args.scratch = scratches.at(0);
       cudaMemset(y, 0xff, m * n * 4);
       launch(*kernel, args, 0);
       must(cudaStreamSynchronize(stream), kernel->name.c_str());
       const double error = error_of(w, y, m, n, 1, [](std::size_t) { return 0; });
       const double time = time_of(count, [&](int i) {
         args.weight = w.copy(i);
+        args.scratch = scratches.at(i);
         launch(*kernel, args, i);
       });
       std::printf("  m %5u %-28s %8.1f us %6.1f TFLOP/s %5.2f floor  E %.1e\n", m, kernel->name.c_str(), time,
                   flop / time * 1e-6, time / floor, error);
-      cudaFree(scratch);
     }
     std::fflush(stdout);
     cudaFree(x), cudaFree(y);
@@ -319,20 +339,19 @@ void routed(const Options& options, GgmlType type) {
         MatmulIdArgs args{w.copy(0),       x,      device_ids, y, nullptr, w.row_bytes,
                           n * w.row_bytes, tokens, kTop,       n, k,       kExperts};
         if (kernel->supports && !kernel->supports(&args)) continue;
-        std::uint8_t* const scratch =
-            device_memory<std::uint8_t>(kernel->scratch_bytes ? kernel->scratch_bytes(&args) : 1);
-        args.scratch = scratch;
+        const Scratches scratches(*kernel, args, options.scratches);
+        args.scratch = scratches.at(0);
         cudaMemset(y, 0xff, ids.size() * n * 4);
         launch(*kernel, args, 0);
         must(cudaStreamSynchronize(stream), kernel->name.c_str());
         const double error = error_of(w, y, ids.size(), n, kTop, [&](std::size_t i) { return ids[i] * n; });
         const double time = time_of(std::max(10, w.copies), [&](int i) {
           args.weight = w.copy(i);
+          args.scratch = scratches.at(i);
           launch(*kernel, args, i);
         });
         std::printf("  tokens %5u %-28s %8.1f us %6.1f TFLOP/s %5.2f floor  E %.1e\n", tokens, kernel->name.c_str(),
                     time, flop / time * 1e-6, time / floor, error);
-        cudaFree(scratch);
       }
     }
     std::fflush(stdout);
@@ -357,6 +376,8 @@ int main(int argc, char** argv) {
       options.tokens = list();
     else if (name == "--kernels")
       options.kernels = list();
+    else if (name == "--scratches")
+      options.scratches = static_cast<std::uint32_t>(std::stoul(list()[0]));
     else if (name == "--no-cublas")
       options.cublas = false;
     else

@@ -52,7 +52,7 @@ struct WgmmaMatMat {
   static constexpr std::uint32_t kSpanOfX = Format::kPlain || (kFull && ExactGroups<Format>) ? 16 : kSpan;
 
   static PackedX carve(Carver& carver, std::uint64_t rows, std::uint32_t k) {
-    return carve_x(carver, rows, k, kFull, kSpanOfX, kFull && ExactSpans<Format>);
+    return carve_x(carver, rows, k, kFull, kSpanOfX, kFull && ExactSpans<Format>, kSplit<Format, kFull>);
   }
 
   static std::size_t scratch_bytes(const MatmulArgs& a) {

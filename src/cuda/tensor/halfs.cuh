@@ -28,6 +28,12 @@ __device__ __forceinline__ uint32_t lost_pair(float a, float b, uint32_t pair) {
   const float2 rounded = __half22float2(pair_of(pair));
   return rounded_pair(a - rounded.x, b - rounded.y);
 }
+/// Two weights in two parts each: what they are rounded to, or, for blended x, kHighShare of it, and the rest.
+template <bool kBlended>
+__device__ __forceinline__ void split_pair(float a, float b, uint32_t& high, uint32_t& low) {
+  high = kBlended ? rounded_pair(kHighShare * a, kHighShare * b) : rounded_pair(a, b);
+  low = lost_pair(a, b, high);
+}
 
 /// Codes without their bias, exactly.
 template <class Format>
@@ -73,19 +79,16 @@ requires(Format::kHasOffset) struct GroupDecode<Format, false> {
   }
 };
 
-/// In f32, as the format's contract says but for the factor, and what the rounding to f16 loses.
+/// In f32, as the format's contract says but for the factor, in two parts.
 template <class Format>
 struct GroupDecode<Format, true> {
   float scale, offset;
   GroupDecode() = default;
   __device__ explicit GroupDecode(Affine a) : scale(kWeightUnit * a.scale), offset(kWeightUnit * a.offset) {}
+  template <bool kBlended>
   __device__ void split(uint32_t codes, Halfs& high, Halfs& low) const {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const float a = value(codes, i), b = value(codes, i + 2);
-      high.pair[i] = rounded_pair(a, b);
-      low.pair[i] = lost_pair(a, b, high.pair[i]);
-    }
+    for (int i = 0; i < 2; ++i) split_pair<kBlended>(value(codes, i), value(codes, i + 2), high.pair[i], low.pair[i]);
   }
   __device__ float value(uint32_t codes, int i) const {
     const float code = __uint_as_float(__byte_perm(codes, 0x4b000000u, 0x7650 + uint32_t(i)));  // 2^23 + code

@@ -57,7 +57,7 @@ struct WeightTile {
       const GroupDecode<Format, kFull> group(affine[16 * run / Format::kGroup][r]);
       Halfs h, l;
       if constexpr (kFull)
-        group.split(codes[run][r], h, l);
+        group.template split<false>(codes[run][r], h, l);
       else
         h = group.high(codes[run][r]);
 #pragma unroll

@@ -59,13 +59,7 @@ struct Multiplier {
     now.hold();
     wgmma_begin();
 #pragma unroll
-    for (int run = 0; run < 4; ++run) {
-      Wgmma<kColumns>::run(sums, now.high[run], x + 2 * run);
-      if constexpr (kFull) {
-        Wgmma<kColumns>::run(sums, now.high[run], x + 2 * run + Shape::kXTile / 16);
-        Wgmma<kColumns>::run(sums, now.low[run], x + 2 * run);
-      }
-    }
+    for (int run = 0; run < 4; ++run) Wgmma<kColumns>::run(sums, now.high[run], x + 2 * run);
     wgmma_commit();
     if constexpr (Shape::kAhead) {
       wgmma_await<1>();
@@ -184,20 +178,20 @@ struct Multiplier {
     hold(sums);
   }
 
-  /// As multiply(), a tile of a span.
+  /// As multiply(), both parts of a tile.
   template <int kColumns, bool kFirst = false>
-  __device__ __forceinline__ void multiply_exact(float (&part)[kColumns / 2], Frags& now, Frags& next) {
+  __device__ __forceinline__ void multiply_parts(float (&part)[kColumns / 2], Frags& now, Frags& next) {
     rings.x.await_full();
     const uint64_t high = operand(rings.x.here()), low = high + Shape::kXTile / 16;
     hold(part);
     now.hold();
     wgmma_begin();
     Wgmma<kColumns>::template run<!kFirst>(part, now.high[0], high);
-    Wgmma<kColumns>::run(part, now.high[0], low);
+    Wgmma<kColumns>::run(part, now.second(0), low);
 #pragma unroll
     for (int run = 1; run < 4; ++run) {
       Wgmma<kColumns>::run(part, now.high[run], high + 2 * run);
-      Wgmma<kColumns>::run(part, now.high[run], low + 2 * run);
+      Wgmma<kColumns>::run(part, now.second(run), low + 2 * run);
     }
     wgmma_commit();
     wgmma_await<1>();
@@ -207,8 +201,9 @@ struct Multiplier {
     rings.x.next();
   }
 
+  /// The tensor cores cut off what they add: a chunk's products have sums of their own.
   template <int kColumns>
-  __device__ __forceinline__ void make(const Unit& unit) requires(Shape::kSpans) {
+  __device__ __forceinline__ void make(const Unit& unit) requires(kFull && !Shape::kGroups) {
     float sums[kColumns / 2], part[kColumns / 2];
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = part[i] = 0.0f;
@@ -217,13 +212,15 @@ struct Multiplier {
     rings.raw.await_full();
     decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      multiply_exact<kColumns, true>(part, even, odd);
+      multiply_parts<kColumns, true>(part, even, odd);
       decode<1>(chunk, factors, odd);
-      multiply_exact<kColumns>(part, odd, even);
-      decode<2>(chunk, factors, even);
-      multiply_exact<kColumns>(part, even, odd);
-      decode<3>(chunk, factors, odd);
-      multiply_exact<kColumns>(part, odd, even);
+      if constexpr (Shape::kChunkTiles == 4) {
+        multiply_parts<kColumns>(part, odd, even);
+        decode<2>(chunk, factors, even);
+        multiply_parts<kColumns>(part, even, odd);
+        decode<3>(chunk, factors, odd);
+      }
+      multiply_parts<kColumns>(part, odd, even);
       release_weights();
       const LaneFactors<Format, kFull> first = factors[0], second = factors[1];
       if (chunk + 1 < unit.end_chunk) {
@@ -232,67 +229,58 @@ struct Multiplier {
       }
       wgmma_await<0>();
       odd.hold();
-      add(sums, part, first.unit, second.unit);
-      uint32_t offsets[4] = {first.offsets, second.offsets, first.offsets, second.offsets};
-      const auto hold_offsets = [&] {
-        asm volatile("" : "+r"(offsets[0]), "+r"(offsets[1]), "+r"(offsets[2]), "+r"(offsets[3])::"memory");
-      };
-      hold(part);
-      hold_offsets();
-      wgmma_begin();
-      Wgmma<kColumns>::template run<false>(part, offsets,
-                                           operand_32(rings.x.places + emptied * Shape::kPlace + Shape::kXTiles));
-      wgmma_commit();
-      wgmma_await<0>();
-      hold_offsets();
-      add(sums, part, first.offset_unit, second.offset_unit);
+      if constexpr (requires { first.unit; })
+        add(sums, part, first.unit, second.unit);
+      else
+        add(sums, part, 1.0f, 1.0f);
+      if constexpr (Shape::kSpans) take_off_offsets<kColumns>(sums, part, first, second);
       release_x(emptied);
     }
     emptied = kNone;
     finish(unit, sums);
   }
 
-  template <bool kFirst, class A, class B>
-  static __device__ __forceinline__ auto& either(A& first, B& second) {
-    if constexpr (kFirst)
-      return first;
-    else
-      return second;
+  /// Of a chunk whose last tile of x is at `emptied`.
+  template <int kColumns>
+  __device__ __forceinline__ void take_off_offsets(float (&sums)[kColumns / 2], float (&part)[kColumns / 2],
+                                                   const LaneFactors<Format, kFull>& first,
+                                                   const LaneFactors<Format, kFull>& second) {
+    uint32_t offsets[4] = {first.offsets, second.offsets, first.offsets, second.offsets};
+    const auto hold_offsets = [&] {
+      asm volatile("" : "+r"(offsets[0]), "+r"(offsets[1]), "+r"(offsets[2]), "+r"(offsets[3])::"memory");
+    };
+    hold(part);
+    hold_offsets();
+    wgmma_begin();
+    Wgmma<kColumns>::template run<false>(part, offsets,
+                                         operand_32(rings.x.places + emptied * Shape::kPlace + Shape::kXTiles));
+    wgmma_commit();
+    wgmma_await<0>();
+    hold_offsets();
+    add(sums, part, first.offset_unit, second.offset_unit);
   }
 
   template <int kColumns>
-  __device__ __forceinline__ void make(const Unit& unit) requires(!Shape::kGroups && !Shape::kSpans) {
-    float sums[kColumns / 2], part[kFull ? kColumns / 2 : 1];
-    // The tensor cores cut off what they add: for Full no longer than a chunk.
-    float(&products)[kColumns / 2] = either<kFull>(part, sums);
+  __device__ __forceinline__ void make(const Unit& unit) requires(!kFull) {
+    float sums[kColumns / 2];
 #pragma unroll
-    for (int i = 0; i < kColumns / 2; ++i) sums[i] = products[i] = 0.0f;
+    for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0f;
     Frags even = {}, other = {};
     Frags& odd = Shape::kAhead ? other : even;
     LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
     rings.raw.await_full();
     decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      multiply<kColumns>(products, even, odd);
+      multiply<kColumns>(sums, even, odd);
       decode<1>(chunk, factors, odd);
       if constexpr (Shape::kChunkTiles == 4) {
-        multiply<kColumns>(products, odd, even);
+        multiply<kColumns>(sums, odd, even);
         decode<2>(chunk, factors, even);
-        multiply<kColumns>(products, even, odd);
+        multiply<kColumns>(sums, even, odd);
         decode<3>(chunk, factors, odd);
       }
-      multiply<kColumns>(products, odd, even);
+      multiply<kColumns>(sums, odd, even);
       release_weights();  // now that a product has what was read of them
-      if constexpr (kFull) {
-        static_assert(!Shape::kAhead);
-        if constexpr (ExactPairs<Format>)
-          add(sums, part, factors[0].unit, factors[1].unit);
-        else
-          add(sums, part, 1.0f, 1.0f);
-#pragma unroll
-        for (int i = 0; i < kColumns / 2; ++i) part[i] = 0.0f;
-        hold(part);
-      }
       if (chunk + 1 < unit.end_chunk) {
         rings.raw.await_full();
         decode<0>(chunk + 1, factors, even);

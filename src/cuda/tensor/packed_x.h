@@ -10,7 +10,8 @@
 namespace mlx_native::cuda {
 
 /// Rows of f16, each scaled by a power of two that puts its largest value at 2^12 to 2^13: f16's range is then used
-/// whatever the range of the row. `Full` adds what is lost in the rounding, as a second f16.
+/// whatever the range of the row. `Full` adds a second f16: what is lost in the rounding, or, `blended`, the value
+/// itself and kBlend times what is lost.
 ///
 /// Values are permuted within each `span` of them, so that what lane 4 g + t of mma and wgmma holds of all the span's
 /// runs of 16 columns are consecutive weights, which are decoded together and share factors: four of its columns, 2 t,
@@ -26,7 +27,17 @@ struct PackedX {
   uint32_t rows;        // a multiple of 8
   uint32_t k_tiles;
   uint32_t span;  // 16, or what chunks of weights are decoded by: kSpan
+  bool blended;   // see kBlend
 };
+
+/// `Full` by two products of f16 instead of three, whatever the weights. A weight w is high, nearly kHighShare of it,
+/// and low, the rest or nearly so. Then, but for about 2^-17 of it,
+///
+///   w x = high f16(x) + low f16(x + kBlend (x - f16(x)))
+///
+/// since what rounding x takes off high's product is given to low's, where low is a kBlend-th of high. Where no sign
+/// changes, what tensor cores cut off is then twice as much: only for sums that are added outside after a while.
+inline constexpr float kBlend = 63.0f, kHighShare = 63.0f / 64;
 
 inline constexpr uint32_t kTileK = 64;
 inline constexpr uint32_t kTileRowBytes = 2 * kTileK;
@@ -55,16 +66,20 @@ struct Routing {
 };
 inline constexpr uint32_t kNoRow = ~0u;
 
-/// `Full` is three products of f16 parts, but two where codes are exact halfs whose products only their scales, in f32,
-/// turn into results: a group of 32 at a time, or a span of 256 where factors of groups are small integers and what is
-/// taken off a group is multiplied by sums of x.
+/// `Full` does not need parts of weights where codes are exact halfs whose products only their scales, in f32, turn
+/// into results: a group of 32 at a time, or a span of 256 where factors of groups are small integers and what is taken
+/// off a group is multiplied by sums of x.
 template <class Format>
 concept ExactGroups = (!Format::kPlain) && (!Format::kHasOffset) && (Format::kValues == 32);
 template <class Format>
 concept ExactSpans = (!Format::kPlain) && (Format::kHasOffset) && Format::kPairs && (Format::kBits <= 5);
-/// Three products, but of exact halfs: what codes times a small integer scale is rounded to, and the rest.
+/// Codes times a small integer scale are the sum of two exact halfs.
 template <class Format>
 concept ExactPairs = (!Format::kPlain) && (!Format::kHasOffset) && Format::kPairs && (Format::kGroup == 16);
+
+/// Whether weights have two parts.
+template <class Format, bool kFull>
+inline constexpr bool kSplit = kFull && !ExactGroups<Format> && !ExactSpans<Format>;
 
 /// Hands out consecutive parts of memory, each at a multiple of 1024 bytes. With a null start it measures.
 class Carver {
@@ -84,9 +99,10 @@ class Carver {
 };
 
 inline PackedX carve_x(Carver& carver, std::uint64_t rows, std::uint32_t k, bool full, std::uint32_t span = 16,
-                       bool sums = false) {
+                       bool sums = false, bool blended = false) {
   PackedX x{};
   x.span = span;
+  x.blended = blended;
   x.rows = static_cast<std::uint32_t>((rows + 7) / 8 * 8);
   x.k_tiles = k / kTileK + (k % kTileK != 0);
   const std::uint64_t bytes = std::uint64_t{x.rows} * x.k_tiles * kTileRowBytes;

@@ -122,6 +122,12 @@ struct RowOfX {
   }
 
  private:
+  /// The second part of a and b, where the first is `high`.
+  __device__ uint32_t second_pair(float a, float b, uint32_t high) const {
+    if (!packed.blended) return lost_pair(a, b, high);
+    const float2 rounded = __half22float2(pair_of(high));
+    return rounded_pair(fmaf(kBlend, a - rounded.x, a), fmaf(kBlend, b - rounded.y, b));
+  }
   /// Pairs of lanes have neighbouring runs: together they write 32 bytes at once, which memory does not have to merge.
   /// Called by whole warps.
   template <class RowOf>
@@ -135,7 +141,7 @@ struct RowOfX {
       for (int j = 0; j < 4; ++j) {
         const float a = v[4 * j + piece] * factor, b = v[4 * j + piece + 2] * factor;
         words[piece][0][j] = rounded_pair(a, b);
-        if constexpr (kFull) words[piece][1][j] = lost_pair(a, b, words[piece][0][j]);
+        if constexpr (kFull) words[piece][1][j] = second_pair(a, b, words[piece][0][j]);
       }
     }
 #pragma unroll

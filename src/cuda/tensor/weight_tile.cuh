@@ -5,10 +5,18 @@
 
 namespace mlx_native::cuda {
 
-/// 16 rows by 64 columns in a warp's registers, a run of 16 columns in four: see mma_m16n8k16. Low: only for Full.
-template <bool kFull>
+/// 16 rows by 64 columns in a warp's registers, a run of 16 columns in four: see mma_m16n8k16. In two parts, or one.
+template <bool kParts>
 struct Fragments {
-  uint32_t high[4][4], low[kFull ? 4 : 1][4];
+  uint32_t high[4][4], low[kParts ? 4 : 1][4];
+
+  /// What the second part of x is multiplied by.
+  __device__ __forceinline__ uint32_t (&second(int run))[4] {
+    if constexpr (kParts)
+      return low[run];
+    else
+      return high[run];
+  }
 
   /// No access moves across this point.
   __device__ __forceinline__ void hold() {
@@ -17,15 +25,11 @@ struct Fragments {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         asm volatile("" : "+r"(high[i][j])::"memory");
-        if constexpr (kFull) asm volatile("" : "+r"(low[i][j])::"memory");
+        if constexpr (kParts) asm volatile("" : "+r"(low[i][j])::"memory");
       }
     }
   }
 };
-
-/// Whether weights have two parts.
-template <class Format, bool kFull>
-inline constexpr bool kSplit = kFull && !ExactGroups<Format> && !ExactSpans<Format>;
 
 /// A run's 16 codes, for codes() of a format.
 struct RunCodes {
@@ -117,7 +121,7 @@ struct LaneFactors {
   }
   template <int kTile>
   __device__ __forceinline__ void split(uint32_t codes, uint32_t, Halfs& high, Halfs& low) const {
-    group.split(codes, high, low);
+    group.template split<true>(codes, high, low);
   }
 };
 
@@ -187,8 +191,8 @@ struct LaneFactors<Format, true> {
   }
 };
 
-/// Of a block with 16 groups whose scales are small integers. Codes times scale have up to 13 bits: for Full two
-/// halves, which are exact, and `unit` is what products are multiplied by outside the tensor cores.
+/// Of a block with 16 groups whose scales are small integers. Codes times scale have up to 13 bits: for Full two parts,
+/// which are exact, and `unit` is what products are multiplied by outside the tensor cores.
 template <ExactPairs Format, bool kFull>
 struct LaneFactors<Format, kFull> {
   static_assert(Format::kValues == 256 && Format::kGroup == 16);
@@ -217,11 +221,12 @@ struct LaneFactors<Format, kFull> {
   template <int kTile>
   __device__ __forceinline__ void split(uint32_t codes, uint32_t odd_bytes, Halfs& high, Halfs& low) const {
     const Halfs exact = exact_halfs<Format>(codes, odd_bytes);
+    const __half2 whole = scale<kTile>(), most = __hmul2(whole, __float2half2_rn(kHighShare));
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const __half2 code = pair_of(exact.pair[i]), product = __hmul2(code, scale<kTile>());
-      high.pair[i] = bits_of(product);
-      low.pair[i] = bits_of(__hfma2(code, scale<kTile>(), __hneg2(product)));
+      const __half2 code = pair_of(exact.pair[i]), part = __hmul2(code, most);
+      high.pair[i] = bits_of(part);
+      low.pair[i] = bits_of(__hfma2(code, whole, __hneg2(part)));
     }
   }
 };
@@ -275,9 +280,10 @@ requires(Format::kPlain) __device__ __forceinline__
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         const float a = kWeightUnit * Format::value(numbers[i]), b = kWeightUnit * Format::value(numbers[i + 2]);
-        const uint32_t pair = rounded_pair(a, b);
-        to.high[run][2 * i + r] = pair;
-        if constexpr (kFull) to.low[run][2 * i + r] = lost_pair(a, b, pair);
+        if constexpr (kFull)
+          split_pair<true>(a, b, to.high[run][2 * i + r], to.low[run][2 * i + r]);
+        else
+          to.high[run][2 * i + r] = rounded_pair(a, b);
       }
     }
   }

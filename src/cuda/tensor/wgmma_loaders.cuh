@@ -54,8 +54,6 @@ struct WgmmaShape : Plan {
   // Two products for three.
   static constexpr bool kGroups = kFull && ExactGroups<Format>, kSpans = kFull && ExactSpans<Format>;
 
-  static constexpr bool kAhead = !kFull && Plan::kAhead;
-
   static constexpr int kXTile = kTokens * int(kTileRowBytes), kXTiles = kOperands * kXTile;
   static constexpr int kPlace = kXTiles + (kSpans ? kTokens * int(kSumBytes) : 0);
   static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
