@@ -297,66 +297,61 @@ struct Multiplier {
   }
 
   template <int kSums>
-  __device__ __forceinline__ void finish(const Unit& unit, const float (&sums)[kSums]) {
-    if constexpr (!Shape::kPair)
-      write(unit, sums);
-    else if (unit.part == 0)
-      write_half<0>(unit, sums);
-    else
-      write_half<1>(unit, sums);
+  __device__ __forceinline__ void finish(const Unit& unit, float (&sums)[kSums]) {
+    bool first_half = true, second_half = true;
+    if constexpr (Shape::kMayPair)
+      if (p.paired) {
+        first_half = unit.part == 0, second_half = !first_half;
+        first_half ? exchange<0>(sums) : exchange<1>(sums);
+      }
+    await_previous();
+    rings.info.await_full();
+    if (unit.first_row + Shape::kRows <= p.n) {
+      if (first_half) store<true, 0>(unit, sums);
+      if (second_half) store<true, 1>(unit, sums);
+    } else {
+      if (first_half) store<false, 0>(unit, sums);
+      if (second_half) store<false, 1>(unit, sums);
+    }
+    __syncwarp();
+    rings.info.empty[rings.info.place].arrive_as_warp(lane);
+    rings.info.next();
   }
-
-  /// Of a pair's sums each group adds and writes half of the columns. They are handed over where the other's x was.
-  template <int kPart, int kSums>
-  __device__ __forceinline__ void write_half(const Unit& unit, const float (&sums)[kSums]) {
+  /// Of a pair's sums each group adds up half of the columns. They are handed over where the other's x was.
+  template <int kOwn, int kSums>
+  __device__ __forceinline__ void exchange(float (&sums)[kSums]) {
     constexpr int kHalf = kSums / 2;
     static_assert(Shape::kMultipliers * Shape::kGroup * kHalf * 4 <= Shape::kPlaces * Shape::kPlace);
     float4* const place = reinterpret_cast<float4*>(rings.x.places) + threadIdx.x;
-    const uint32_t to = address_in_group(place, 1 - kPart);
-    const float* const given = sums + (1 - kPart) * kHalf;
-    const float* const own = sums + kPart * kHalf;
+    const uint32_t to = address_in_group(place, 1 - kOwn);
+    const float* const given = sums + (1 - kOwn) * kHalf;
+    float* const own = sums + kOwn * kHalf;
     meet_cluster();  // no x is needed any more
 #pragma unroll
     for (int i = 0; i < kHalf / 4; ++i)
       store_to_group(to + i * Shape::kMultipliers * Shape::kGroup * 16, given[4 * i], given[4 * i + 1],
                      given[4 * i + 2], given[4 * i + 3]);
     meet_cluster();
-    float half[kHalf];
 #pragma unroll
     for (int i = 0; i < kHalf / 4; ++i) {
       const float4 other = place[i * Shape::kMultipliers * Shape::kGroup];
-      half[4 * i] = own[4 * i] + other.x, half[4 * i + 1] = own[4 * i + 1] + other.y;
-      half[4 * i + 2] = own[4 * i + 2] + other.z, half[4 * i + 3] = own[4 * i + 3] + other.w;
+      own[4 * i] += other.x, own[4 * i + 1] += other.y, own[4 * i + 2] += other.z, own[4 * i + 3] += other.w;
     }
-    write(unit, half, kPart * kHalf * 2);
   }
 
-  /// The sums of columns from `column` on.
-  template <int kSums>
-  __device__ __forceinline__ void write(const Unit& unit, const float (&sums)[kSums], uint32_t column = 0) {
-    await_previous();
-    rings.info.await_full();
-    if (unit.first_row + Shape::kRows <= p.n)
-      store<true>(unit, sums, column);
-    else
-      store<false>(unit, sums, column);
-    __syncwarp();
-    rings.info.empty[rings.info.place].arrive_as_warp(lane);
-    rings.info.next();
-  }
-  /// kWhole: whether all rows of the tile are there.
-  template <bool kWhole, int kSums>
-  __device__ __forceinline__ void store(const Unit& unit, const float (&sums)[kSums], uint32_t column) {
+  /// One half of the columns. kWhole: whether all rows of the tile are there.
+  template <bool kWhole, int kHalf, int kSums>
+  __device__ __forceinline__ void store(const Unit& unit, const float (&sums)[kSums]) {
     const uint32_t row = unit.first_row + 16 * warp + g, pitch = p.n * uint32_t(sizeof(float));
     auto* const output =
         reinterpret_cast<uint8_t*>((p.partial ? p.partial + uint64_t(unit.part) * p.m * p.n : p.output) + row);
     const bool first = kWhole || row < p.n, second = kWhole || row + 8 < p.n, routed = p.routing.tiles;
-    const float2* const units_of = reinterpret_cast<const float2*>(rings.info.here()) + t + column / 2;
-    const uint2* const slots = reinterpret_cast<const uint2*>(rings.info.here() + 4 * Shape::kTokens) + t + column / 2;
+    const float2* const units_of = reinterpret_cast<const float2*>(rings.info.here()) + t;
+    const uint2* const slots = reinterpret_cast<const uint2*>(rings.info.here() + 4 * Shape::kTokens) + t;
 #pragma unroll
-    for (int j = 0; j < kSums / 4; ++j) {
+    for (int j = kHalf * kSums / 8; j < (kHalf + 1) * kSums / 8; ++j) {
       const float2 by = units_of[4 * j];
-      const uint32_t token = column + 8 * j + 2 * t;
+      const uint32_t token = 8 * j + 2 * t;
       uint2 to = make_uint2(unit.first_x + token, unit.first_x + token + 1);
       if (routed) to = slots[4 * j];
 #pragma unroll

@@ -10,19 +10,19 @@ namespace mlx_native::cuda {
 
 /// After pack(), whose end alone it waits for before it reads x: weights are loaded and decoded meanwhile.
 template <class Format, bool kFull, class Plan>
-void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts, std::uint64_t token_tiles,
-                 bool once) {
+void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts, std::uint64_t token_tiles, bool once,
+                 bool paired = false) {
   using Shape = WgmmaShape<Format, kFull, Plan>;
   if (on.status != cudaSuccess) return;
-  WgmmaProblem p{problem, {}, once};
+  WgmmaProblem p{problem, {}, once, paired};
   on.status = map_weights(p.map, p.weight, p.row_bytes, p.n, experts, p.expert_stride, Shape::kCopyRows, Shape::kPitch,
                           Shape::kUnit);
   const std::uint64_t units = ((p.n - 1) / Shape::kRows + 1) * token_tiles * p.parts;
   const auto groups = static_cast<std::uint32_t>(
-      Shape::kPair ? units : std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
+      paired ? units : std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
   const bool may_overlap = std::exchange(on.may_overlap, true);
   on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, Plan>),
-           {groups, Shape::kThreads, Shape::kSharedBytes, Shape::kPair ? 2u : 1u}, &p, true);
+           {groups, Shape::kThreads, Shape::kSharedBytes, paired ? 2u : 1u}, &p, true);
   on.may_overlap = may_overlap;
 }
 
@@ -116,8 +116,8 @@ void WgmmaPairMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   const std::uint32_t width = tile(a), tiles = (a.m - 1) / width + 1;
   if constexpr (!kFull)
     if (width == 256)
-      return start_wgmma<Format, kFull, Plan<256, 2, 1, true, 64, 3, false, true>>(on, p, 1, tiles, tiles == 1);
-  start_wgmma<Format, kFull, Plan<128, 2, 1, true, 32, 4, false, true>>(on, p, 1, tiles, tiles == 1);
+      return start_wgmma<Format, kFull, Plan<256, 2, 1, true, 64, 3>>(on, p, 1, tiles, tiles == 1, true);
+  start_wgmma<Format, kFull, Plan<128>>(on, p, 1, tiles, tiles == 1, true);
 }
 
 }  // namespace mlx_native::cuda

@@ -12,17 +12,17 @@ namespace mlx_native::cuda {
 
 /// How a kernel's groups are made up.
 template <int kTokensAtMost, int kMultiplierGroups = 2, int kResidentGroups = 1, bool kDecodeAhead = true,
-          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false, bool kInPairs = false>
+          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false>
 struct Plan {
   static constexpr int kTokens = kTokensAtMost;           // rows of x in a tile at most
   static constexpr int kMultipliers = kMultiplierGroups;  // warpgroups, each of 64 rows of the weights
   // Whether rows of x, packed once per token, are gathered, or lie side by side.
   static constexpr bool kGather = kGathers;
-  // Whether two groups, a cluster, share a tile: each multiplies half of k, and they add their sums.
-  static constexpr bool kPair = kInPairs;
   static constexpr int kResident = kResidentGroups;  // on a multiprocessor
   // Whether weights are decoded while those before are still being multiplied. Takes registers.
   static constexpr bool kAhead = kDecodeAhead;
+  // Whether two groups, a cluster, may share a tile: each multiplies half of k, and they add their sums.
+  static constexpr bool kMayPair = kTokensAtMost >= 128 && !kGathers;
   // Of products: kTokens columns, and fewer by steps.
   static constexpr int kStep = kStepOfWidths, kWidths = kNumberOfWidths;
 };
@@ -70,7 +70,8 @@ struct WgmmaShape : Plan {
 
 struct WgmmaProblem : MatMatProblem {
   WeightMap map;
-  bool once;  // whether weights are read by one group only, and then leave L2 before anything else does
+  bool once;    // whether weights are read by one group only, and then leave L2 before anything else does
+  bool paired;  // whether groups share tiles (Plan::kMayPair), which have two parts
 };
 
 struct Unit {
