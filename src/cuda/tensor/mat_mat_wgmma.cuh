@@ -2,8 +2,7 @@
 // y^T = W x^T, 128 or 192 rows of W by up to kTokens rows of x.
 //
 //   loaders      one warpgroup: a thread starts the copies of x, another those of raw weights, both some way ahead.
-//   Where
-//                experts have many rows of x, three warps gather these
+//                Experts' rows of x, packed once per token, are gathered by three warps
 //   multipliers  two or three warpgroups, each of 64 of the rows: decode raw weights from shared memory into registers,
 //                the tall operand of wgmma, while their product before or another warpgroup's is under way
 //

@@ -18,7 +18,7 @@ Encode find_encode() {
 }  // namespace
 
 cudaError_t map_weights(WeightMap& map, const void* weight, uint64_t row_bytes, uint32_t n, uint32_t experts,
-                        uint64_t expert_stride, uint32_t rows, uint32_t bytes, uint32_t unit) {
+                        uint64_t expert_stride, uint32_t rows, uint32_t bytes, uint32_t unit, bool once) {
   static const Encode encode = find_encode();
   if (!encode) return cudaErrorNotSupported;
   map.bunch_log2 = bunch_log2(row_bytes);
@@ -29,9 +29,11 @@ cudaError_t map_weights(WeightMap& map, const void* weight, uint64_t row_bytes, 
   const CUtensorMapDataType type = unit == 8   ? CU_TENSOR_MAP_DATA_TYPE_INT64
                                    : unit == 4 ? CU_TENSOR_MAP_DATA_TYPE_UINT32
                                                : CU_TENSOR_MAP_DATA_TYPE_UINT16;
+  const CUtensorMapL2promotion promotion =
+      once ? CU_TENSOR_MAP_L2_PROMOTION_L2_128B : CU_TENSOR_MAP_L2_PROMOTION_L2_256B;
   const CUresult result =
       encode(&map.tensor, type, 3, const_cast<void*>(weight), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-             CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+             CU_TENSOR_MAP_SWIZZLE_NONE, promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 

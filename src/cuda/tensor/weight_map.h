@@ -27,8 +27,9 @@ inline bool can_map(const void* weight, uint64_t row_bytes, uint32_t n, uint64_t
 }
 
 /// For copies of `rows` rows of `bytes` bytes each, counted in units of `unit` bytes (2, 4 or 8), of which a copy has
-/// at most 256. What lies behind the end is zero.
+/// at most 256. What lies behind the end is zero. once: copies leave L2 before anything else does, so that no more than
+/// their lines should come there.
 cudaError_t map_weights(WeightMap& map, const void* weight, uint64_t row_bytes, uint32_t n, uint32_t experts,
-                        uint64_t expert_stride, uint32_t rows, uint32_t bytes, uint32_t unit);
+                        uint64_t expert_stride, uint32_t rows, uint32_t bytes, uint32_t unit, bool once = false);
 
 }  // namespace mlx_native::cuda

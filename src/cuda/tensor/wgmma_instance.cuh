@@ -16,7 +16,7 @@ void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts
   if (on.status != cudaSuccess) return;
   WgmmaProblem p{problem, {}, once, paired};
   on.status = map_weights(p.map, p.weight, p.row_bytes, p.n, experts, p.expert_stride, Shape::kCopyRows, Shape::kPitch,
-                          Shape::kUnit);
+                          Shape::kUnit, once);
   const std::uint64_t units = ((p.n - 1) / Shape::kRows + 1) * token_tiles * p.parts;
   const auto groups = static_cast<std::uint32_t>(
       paired ? units : std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
@@ -52,8 +52,7 @@ void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::ui
       // Latency bounds products of few rows of x, and they need few registers.
       constexpr bool kTwoFit = WgmmaShape<Format, kFull, Plan<64>>::kBuffer <= 36 << 10;
       constexpr int kResident = kTwoFit ? 2 : 1;
-      return p.routing.gathered ? start(Plan<64, 2, kResident, !kTwoFit, 16, 4, true>{})
-                                : start(Plan<64, 2, kResident, !kTwoFit>{});
+      return start(Plan<64, 2, kResident, !kTwoFit, 16, 4, true>{});
     }
     // More warps to decode, and fewer copies of x, in tiles that most experts' rows fit.
     if constexpr (!Format::kPlain)
@@ -82,10 +81,9 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   const std::uint32_t tile = routed_tile<Format, kFull>(a);
   MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
   p.routing = carve_routing(carver, a, tile);
+  p.routing.gathered = tile == 160 || tile == 64;
   // Chunks of a row share lines: where an expert has many rows of x, a line would be gone before the next chunk is due.
-  // And of few rows of x more time goes into finding them than into copying them.
   const bool few = std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{16} * a.n_experts;
-  p.routing.gathered = tile == 160 || (tile == 64 && !few);
   p.x = carve(carver, p.routing.gathered ? a.n_tokens : most_rows(a), a.k);
   route(on, a, p.routing, tile, p.x);
   start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile), few);
