@@ -123,11 +123,10 @@ struct CodeReader {
   }
   K_FN uint32_t bits16(const uint16_t* p) const { return *p; }
   K_FN Codes spread(uint32_t bits16) const {
-    constexpr uint64_t kEveryByte = 0x0101010101010101u, kBitOfByte = 0x8040201008040201u;
-    const uint64_t both[2] = {((bits16 & 255u) * kEveryByte) & kBitOfByte, ((bits16 >> 8) * kEveryByte) & kBitOfByte};
-    Bytes16 bytes;
-    __builtin_memcpy(&bytes, both, sizeof bytes);
-    return reinterpret_cast<Codes>(bytes != 0) & 0x01010101u;
+    constexpr Codes kByteOfBit{0, 0, 0x01010101u, 0x01010101u};
+    constexpr Codes kBit{0x08040201u, 0x80402010u, 0x08040201u, 0x80402010u};
+    const Codes bytes = shuffle_bytes(reinterpret_cast<Bytes16>(Codes{bits16}), kByteOfBit) & kBit;
+    return reinterpret_cast<Codes>(reinterpret_cast<Bytes16>(bytes) != 0) & 0x01010101u;
   }
   template <class Table>
   K_FN Codes lookup(const Table& table, Codes indices) const {
