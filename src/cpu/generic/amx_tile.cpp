@@ -129,16 +129,6 @@ struct Blocks {
         tile_load<7>(low, kLanes * 4);
         tile_dot4<false, 1, 4, 7>();
         if constexpr (Together == 2) tile_dot4<false, 3, 5, 7>();
-      } else if constexpr (kPlanes == 2) {
-        const auto& x = *p.x[0].first;
-        tile_load<6>(x.bytes[0] + k, p.x[0].stride);
-        tile_load<4>(high, kLanes * 4);
-        tile_dot4<true, 0, 6, 4>();
-        tile_load<5>(low, kLanes * 4);
-        tile_dot4<false, 1, 6, 5>();
-        tile_load<7>(x.bytes[1] + k, p.x[0].stride);
-        tile_dot4<false, 2, 7, 5>();
-        tile_dot4<true, 1, 7, 4>();
       } else {
         const auto& x = *p.x[0].first;
         tile_load<6>(x.bytes[0] + k, p.x[0].stride);
@@ -148,10 +138,12 @@ struct Blocks {
         tile_dot4<false, 1, 6, 5>();
         tile_load<7>(x.bytes[1] + k, p.x[0].stride);
         tile_dot4<false, 2, 7, 5>();
-        tile_load<6>(x.bytes[2] + k, p.x[0].stride);
-        tile_dot4<false, 3, 6, 5>();
+        if constexpr (kPlanes == 3) {
+          tile_load<6>(x.bytes[2] + k, p.x[0].stride);
+          tile_dot4<false, 3, 6, 5>();
+        }
         tile_dot4<true, 1, 7, 4>();
-        tile_dot4<true, 2, 6, 4>();
+        if constexpr (kPlanes == 3) tile_dot4<true, 2, 6, 4>();
       }
     }
     keep<0, kSums>(&sums[p.slot][0][0][0]);
