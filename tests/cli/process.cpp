@@ -23,7 +23,7 @@ std::string text_of(const std::filesystem::path& path) {
 }  // namespace
 
 Mlxn::Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path,
-           const std::string& redirections) {
+           const std::string& redirections, bool inherits_signals) {
   arguments.insert(arguments.begin(), MLXN_TOOL);
   if (!redirections.empty())
     arguments.insert(arguments.begin(), {"/bin/sh", "-c", "exec \"$0\" \"$@\" " + redirections});
@@ -38,7 +38,16 @@ Mlxn::Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdo
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT, 0600);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT, 0600);
-  const int failure = ::posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t defaults;
+  sigemptyset(&defaults);
+  sigaddset(&defaults, SIGINT);
+  sigaddset(&defaults, SIGTERM);
+  posix_spawnattr_setsigdefault(&attributes, &defaults);
+  if (!inherits_signals) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  const int failure = ::posix_spawn(&pid_, argv[0], &actions, &attributes, argv.data(), environ);
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (failure != 0) throw std::runtime_error(std::string("cannot run " MLXN_TOOL ": ") + std::strerror(failure));
 }
