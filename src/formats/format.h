@@ -16,27 +16,29 @@
 //   };
 //
 // So that factors too are decoded many at a time, a format may offer, where a block has 8 or 16 groups whose factors
-// are small integers times a common unit, all of them; and where a block is one group without offset, its scale:
+// are small integers times a common unit, all of them; and where a block is one group, its scale, and its offset if it
+// has one:
 //
 //     template <class R> static auto group_bytes(R r, const K_GLOBAL Block& b);   // a GroupBytes
 //     template <class R> static auto scale(R r, const K_GLOBAL Block& b);
+//     template <class R> static auto offset(R r, const K_GLOBAL Block& b);
 //
 // over a reader (ScalarReader, or one of many rows at a time) with
 //   r.words(p)   .word[4] of the 16 bytes at p
 //   r.half(w)    the f16 in the low half of a word
 //   r.half(p)    the f16 at p
 //
-// With group_bytes() it also says that codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and
-// 2 i + 1, which lie side by side:
+// It may say that codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side by
+// side:
 //
 //     K_STATIC bool kPairs = true;
 //
-// and that run may be of any type with + - * / % & and, of words, >>: a reader may read another run in each lane. Such
+// With either run may be of any type with + - * / % & and, of words, >>: a reader may read another run in each lane. Such
 // a reader may load up to 128 bytes from the member of the block that is read on, where those are the block's.
 //
-// Where only kernels gain that decode one block at a time (those of CUDA), not all readers need its groups' factors:
+// The same by another name where only products of few rows gain by it, which decode a row at a time:
 //
-//     static GroupBytes block_factors(const K_GLOBAL Block& b);
+//     template <class R> static auto block_factors(R r, const K_GLOBAL Block& b);
 //
 // A format may say that (code - kBias) * scale, with scales of that kind, is between -127 and 128:
 //

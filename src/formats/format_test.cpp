@@ -55,8 +55,8 @@ TEST(WordReader, LooksUpEachByte) {
 /// A format's block_factors() or group_bytes(), if it has one.
 template <class F>
 auto factors_of(const typename F::Block& block) {
-  if constexpr (requires { F::block_factors(block); })
-    return F::block_factors(block);
+  if constexpr (requires { F::block_factors(ScalarReader<1>{}, block); })
+    return F::block_factors(ScalarReader<1>{}, block);
   else if constexpr (requires { F::group_bytes(ScalarReader<1>{}, block); })
     return F::group_bytes(ScalarReader<1>{}, block);
 }

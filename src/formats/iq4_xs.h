@@ -20,31 +20,36 @@ struct IQ4_XS {
     uint8_t qs[128];
   };
 
-  template <class R>
-  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+  template <class R, class Run>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, Run run) {
     return r.lookup(kIq4Values, (r.load(b.qs + 16 * (run / 2)) >> 4 * (run % 2)) & 0x0f0f0f0fu);
   }
   static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
     const int low = b.scales_low[group / 2] >> 4 * (group % 2) & 15, high = b.scales_high >> 2 * group & 3;
     return {half_to_float(b.d) * float((low | high << 4) - 32), 0.0f};
   }
-  static K_FN GroupBytes<8> block_factors(const K_GLOBAL Block& b) {
-    const uint32_t low = load_word<4>(b.scales_low), high = b.scales_high;
-    return {half_to_float(b.d),
-            0.0f,
-            {signed_scales(nibbles(low & 0xffffu), pairs(high & 255u)),
-             signed_scales(nibbles(low >> 16), pairs(high >> 8))},
-            {}};
+  template <class R>
+  static K_FN auto block_factors(R r, const K_GLOBAL Block& b) {
+    const auto w = r.words(reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
+    const auto high = w.word[0] >> 16, low = w.word[1];
+    return GroupBytes<8, decltype(w.word[0] & 1u), decltype(r.half(w.word[0]))>{
+        r.half(w.word[0]),
+        {},
+        {signed_scales(nibbles(low & 0xffffu), pairs(high & 255u)),
+         signed_scales(nibbles(low >> 16), pairs(high >> 8))},
+        {}};
   }
 
  private:
   /// Nibble i, or pair i of bits, in the low bits of byte i, whose other bits have no meaning.
-  static K_FN uint32_t nibbles(uint32_t x) {
-    const uint32_t bytes = (x | x << 8) & 0x00ff00ffu;
+  template <class Word>
+  static K_FN auto nibbles(Word x) {
+    const auto bytes = (x | x << 8) & 0x00ff00ffu;
     return bytes | bytes << 4;
   }
-  static K_FN uint32_t pairs(uint32_t x) {
-    const uint32_t nibbles_of = (x | x << 12) & 0x000f000fu;
+  template <class Word>
+  static K_FN auto pairs(Word x) {
+    const auto nibbles_of = (x | x << 12) & 0x000f000fu;
     return nibbles_of | nibbles_of << 6;
   }
 };

@@ -20,21 +20,22 @@ struct Q2_K {
     uint16_t d, dmin;  // f16
   };
 
-  template <class R>
-  static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
+  template <class R, class Run>
+  static K_FN auto codes(R r, const K_GLOBAL Block& b, Run run) {
     return (r.load(b.qs + 32 * (run / 8) + 16 * (run % 2)) >> 2 * (run / 2 % 4)) & 0x03030303u;
   }
   static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
     const int both = b.scales[group];
     return {half_to_float(b.d) * float(both & 15), -(half_to_float(b.dmin) * float(both >> 4))};
   }
-  static K_FN GroupBytes<16> block_factors(const K_GLOBAL Block& b) {
-    GroupBytes<16> all = {half_to_float(b.d), -half_to_float(b.dmin), {}, {}};
+  template <class R>
+  static K_FN auto block_factors(R r, const K_GLOBAL Block& b) {
+    const auto w = r.words(b.scales);
+    GroupBytes<16, decltype(w.word[0] & 1u), decltype(r.half(&b.d))> all = {r.half(&b.d), -r.half(&b.dmin), {}, {}};
     K_UNROLL
     for (int i = 0; i < 4; ++i) {
-      const uint32_t both = load_word<kAlign>(b.scales + 4 * i);
-      all.scales[i] = both & 0x0f0f0f0fu;
-      all.offsets[i] = both >> 4 & 0x0f0f0f0fu;
+      all.scales[i] = w.word[i] & 0x0f0f0f0fu;
+      all.offsets[i] = w.word[i] >> 4 & 0x0f0f0f0fu;
     }
     return all;
   }

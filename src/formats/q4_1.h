@@ -19,6 +19,14 @@ struct Q4_1 {
   static K_FN auto codes(R r, const K_GLOBAL Block& b, int run) {
     return (r.load(b.qs) >> 4 * run) & 0x0f0f0f0fu;
   }
+  template <class R>
+  static K_FN auto scale(R r, const K_GLOBAL Block& b) {
+    return r.half(&b.d);
+  }
+  template <class R>
+  static K_FN auto offset(R r, const K_GLOBAL Block& b) {
+    return r.half(&b.m);
+  }
   static K_FN Affine affine(const K_GLOBAL Block& b, int) { return {half_to_float(b.d), half_to_float(b.m)}; }
 };
 static_assert(sizeof(Q4_1::Block) == 20);

@@ -76,8 +76,9 @@ struct ColumnFactors {
     const ColumnReader reader{stride};
     if constexpr (requires { Format::scale(reader, block); }) {
       scale[0] = Format::scale(reader, block);
-    } else if constexpr (HasGroupBytes<Format>) {
-      const auto bytes = Format::group_bytes(reader, block);
+      if constexpr (Format::kHasOffset) offset[0] = Format::offset(reader, block);
+    } else if constexpr (HasSmallFactors<Format>) {
+      const auto bytes = small_factors<Format>(reader, block);
       MLXN_UNROLL
       for (int g = 0; g < kGroups; ++g) {
         scale[g] = to_float(signed_byte(bytes.scales[g / 4], g % 4)) * bytes.scale_unit;

@@ -16,6 +16,19 @@ concept HasGroupBytes = requires(const typename Format::Block& block) {
   Format::group_bytes(ScalarReader<2>{}, block);
 };
 
+/// Small integers as factors of 8 or 16 groups, by one of the names that formats.h has for them.
+template <class Format>
+concept HasSmallFactors = HasGroupBytes<Format> || requires(const typename Format::Block& block) {
+  Format::block_factors(ScalarReader<2>{}, block);
+};
+template <HasSmallFactors Format, class Reader>
+K_FN auto small_factors(Reader reader, const typename Format::Block& block) {
+  if constexpr (HasGroupBytes<Format>)
+    return Format::group_bytes(reader, block);
+  else
+    return Format::block_factors(reader, block);
+}
+
 template <class Format>
 K_FN const typename Format::Block* blocks_of(const uint8_t* bytes) {
   return reinterpret_cast<const typename Format::Block*>(bytes);
@@ -37,8 +50,8 @@ struct Affines {
       return;
     } else
 #endif
-        if constexpr (HasGroupBytes<Format>) {
-      const GroupBytes<kGroups> bytes = Format::group_bytes(ScalarReader<Format::kAlign>{}, block);
+        if constexpr (HasSmallFactors<Format>) {
+      const GroupBytes<kGroups> bytes = small_factors<Format>(ScalarReader<Format::kAlign>{}, block);
       MLXN_UNROLL
       for (int i = 0; i < kGroups; i += 8) {
         store_oct(scale + i, signed_bytes(bytes.scales[i / 4], bytes.scales[i / 4 + 1]) * bytes.scale_unit);

@@ -28,7 +28,7 @@ struct WordDot {
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
   static constexpr int kOfHalf = kVectors / kHalves;
   static constexpr int kStep = kBlocks * Format::kValues, kScaled = 32;
-  static constexpr int kGroups = kStep / Format::kGroup;
+  static constexpr int kGroups = kStep / Format::kGroup, kSums = kGroups < kLanes ? kLanes : kGroups;
   /// The largest magnitude of x as an integer, so that a lane's sum of products stays within 32 bits. Codes that stay
   /// shifted do not; their lowest plane becomes floats by itself.
   static constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
@@ -43,7 +43,7 @@ struct WordDot {
     float scale[kSpans][kLanes];
     union {
       int32_t bias[kSpans][kLanes];  // kHasBias: -kBias * the sum of what a lane has of x
-      float sums[kGroups];           // with offsets: of x as rounded
+      float sums[kSums];             // with offsets: of x as rounded, of groups or, where these are fewer, of lanes
     };
   };
 
@@ -148,8 +148,12 @@ struct WordDot {
           to.bias[span][lane] = -Format::kBias * int32_t(sums[lane]);
         } else if constexpr (Format::kHasOffset) {
           const float sum = float(int32_t(sums[lane])) * scale;
-          const bool again = !kFolds && lane > 0 && Lanes::value_of(span, 0, lane - 1) / Format::kGroup == group;
-          to.sums[group] = again ? to.sums[group] + sum : sum;
+          if constexpr (kGroups < kLanes) {
+            to.sums[lane] = sum;
+          } else {
+            const bool again = !kFolds && lane > 0 && Lanes::value_of(span, 0, lane - 1) / Format::kGroup == group;
+            to.sums[group] = again ? to.sums[group] + sum : sum;
+          }
         }
       }
     }
@@ -198,7 +202,7 @@ struct WordDot {
     const typename Lanes::Factors factors(blocks, count);
     if constexpr (Format::kHasOffset) {
       MLXN_UNROLL
-      for (int t = 0; t < kGroups / kLanes; ++t) {
+      for (int t = 0; t < kSums / kLanes; ++t) {
         const Vec offsets = factors.offsets(t);
         MLXN_UNROLL
         for (int m = 0; m < M; ++m)

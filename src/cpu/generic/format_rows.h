@@ -48,10 +48,10 @@ void add_byte_rows(const RowSink& sink) {
 #endif
 
 #if MLXN_WORD_DOT
-/// What word_lanes.h knows: factors of groups that are decoded together, and blocks of one scale.
+/// What word_lanes.h knows: factors of groups that are decoded together, and blocks of one group.
 template <class Format>
-concept HasWordLanes = HasGroupBytes<Format> ||
-    (Format::kGroup == Format::kValues && !Format::kHasOffset &&
+concept HasWordLanes = HasSmallFactors<Format> ||
+    (Format::kGroup == Format::kValues &&
      requires(const typename Format::Block& block) { Format::scale(ScalarReader<2>{}, block); });
 
 /// Few rows of x in integers.

@@ -5,7 +5,8 @@
 //   value_of(span, v, lane)     the first of four values of the step whose codes lie in a lane of a vector
 //   codes(blocks, span, v)      them; where kInPlace, 2^shift_of(span, v, lane) times as large
 //   Factors(blocks, count)      of the groups of a step of which `count` blocks are there: scale(span) has those of the
-//                               span's lanes, offsets(i) those of groups i * kLanes and on in their order
+//                               span's lanes, offsets(i) those of groups i * kLanes and on in their order, or of the
+//                               lanes where groups are fewer
 //
 // With 16 lanes each has its group in all vectors of a span. With 8 (kFolds), groups have two lanes, four groups the
 // first half of the vectors and four others the second; the sums of the two halves are folded into one lane a group.
@@ -61,7 +62,7 @@ struct ScaleReader {
 template <class Format>
 struct LanesOfBlocks {
   using Block = typename Format::Block;
-  static_assert(Format::kGroup == Format::kValues && !Format::kHasOffset);
+  static_assert(Format::kGroup == Format::kValues);
   static constexpr int kWords = StrideReader::kWords, kParts = 4 / kWords;
   static constexpr int kBlocks = kFolds ? 8 : 4, kSpans = 1, kOfHalf = Format::kValues / 4 / kWords;
   static constexpr int kVectors = kFolds ? 2 * kOfHalf : kOfHalf;
@@ -77,9 +78,12 @@ struct LanesOfBlocks {
     return Format::codes(StrideReader{sizeof(Block), v / kOfHalf, i % kParts}, *blocks, i / kParts);
   }
   struct Factors {
-    Vec of_blocks;
-    K_FN Factors(const Block* blocks, int) : of_blocks(Format::scale(ScaleReader{sizeof(Block)}, *blocks)) {}
-    K_FN Vec scale(int) const { return of_blocks; }
+    Vec scales, rest;
+    K_FN Factors(const Block* blocks, int) : scales(Format::scale(ScaleReader{sizeof(Block)}, *blocks)) {
+      if constexpr (Format::kHasOffset) rest = Format::offset(ScaleReader{sizeof(Block)}, *blocks);
+    }
+    K_FN Vec scale(int) const { return scales; }
+    K_FN Vec offsets(int) const { return rest; }
   };
 };
 
@@ -149,6 +153,10 @@ struct LaneWordReader {
   IntVec word;
 
   K_FN UIntVec load(PlacesOfLanes p) const { return pick_words(p.base, p.offset / 4 + word); }
+  template <class Table>
+  K_FN UIntVec lookup(const Table& table, const MaskedWords& indices) const {
+    return lookup_runs(table, indices.shifted());
+  }
 };
 
 /// Reads factors of one block: a word is an integer, a half a vector of it.
@@ -188,13 +196,16 @@ struct LanesOfGroups {
   static constexpr int kBlocks = kFolds ? 1 : 4, kSpans = kFolds ? kGroups / 8 : kBlocks;
   static constexpr int kOfHalf = Format::kGroup / 4 / kWords, kVectors = kFolds ? 2 * kOfHalf : kOfHalf;
   static constexpr bool kWhole = kFolds;
+  static constexpr bool kShares = requires { Format::kPairs; };  // bytes have values of two groups, not of one's runs
 
   /// Four groups of a half are such that few instructions bring their words together: each two lanes begin in another
-  /// quarter of what is loaded, and the halves have the same bytes in another shift.
+  /// quarter of what is loaded, and the halves have the same bytes in another shift, or the next where groups share
+  /// none.
   static constexpr int group_of(int span, int half, int lane) {
     if (!kFolds) return lane / kWords;
     const int second = lane / 2 % 2, upper = lane / 4;
-    return kGroups == 16 ? 8 * second + 4 * half + 2 * span + upper : 4 * second + 2 * upper + half;
+    if (kGroups == 16) return 8 * second + 4 * half + 2 * span + upper;
+    return kShares ? 4 * second + 2 * upper + half : 4 * half + 2 * second + upper;
   }
   static constexpr int word_of(int v, int lane) { return kWords * (v % kOfHalf) + lane % kWords; }  // in its group
   static constexpr int value_in_block(int span, int v, int lane) {
@@ -241,21 +252,26 @@ struct LanesOfGroups {
 
     K_FN Factors(const Block* blocks, int count) {
       if constexpr (kGroups == 16) {
-        static_assert(!Format::kHasOffset);
         MLXN_UNROLL
         for (int b = 0; b < kBlocks; ++b) {
-          const auto bytes = Format::group_bytes(BlockReader{}, blocks[b < count ? b : count - 1]);
+          const auto bytes = small_factors<Format>(BlockReader{}, blocks[b < count ? b : count - 1]);
           const Codes all{bytes.scales[0], bytes.scales[1], bytes.scales[2], bytes.scales[3]};
           const Run run = to_signed_run(kFolds ? in_order(all) : all);
           MLXN_UNROLL
           for (int i = 0; i < kRunParts; ++i) scales[kRunParts * b + i] = run.part[i] * bytes.scale_unit;
+          if constexpr (Format::kHasOffset) {
+            const Run offsets =
+                to_signed_run(Codes{bytes.offsets[0], bytes.offsets[1], bytes.offsets[2], bytes.offsets[3]});
+            MLXN_UNROLL
+            for (int i = 0; i < kRunParts; ++i) rest[kRunParts * b + i] = offsets.part[i] * bytes.offset_unit;
+          }
         }
       } else if constexpr (kFolds) {
         const Affines<Format> affines(*blocks);
         scales[0] = load(affines.scale);
         if constexpr (Format::kHasOffset) rest[0] = load(affines.offset);
       } else {
-        const auto bytes = Format::group_bytes(FourBlocksReader{sizeof(Block), count}, *blocks);
+        const auto bytes = small_factors<Format>(FourBlocksReader{sizeof(Block), count}, *blocks);
         set(scales, bytes.scales, bytes.scale_unit);
         if constexpr (Format::kHasOffset) set(rest, bytes.offsets, bytes.offset_unit);
       }
@@ -295,7 +311,7 @@ struct LanesOfGroups {
   };
 };
 
-template <class Format, bool Groups = HasGroupBytes<Format>>
+template <class Format, bool Groups = HasSmallFactors<Format>>
 struct LanesOf {
   using Type = LanesOfBlocks<Format>;
 };

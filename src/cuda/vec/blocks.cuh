@@ -79,7 +79,7 @@ concept HasGroupBytes = requires(const typename Format::Block& b) {
 /// A block is a unit, whose groups have small integers as factors.
 template <class Format>
 concept HasSmallFactors = HasGroupBytes<Format> || requires(const typename Format::Block& b) {
-  Format::block_factors(b);
+  Format::block_factors(ScalarReader<Format::kAlign>{}, b);
 };
 
 /// Those of a row: a GroupBytes.
@@ -89,7 +89,7 @@ __device__ __forceinline__ auto small_factors(const std::uint8_t* row) {
   if constexpr (HasGroupBytes<Format>)
     return Format::group_bytes(ScalarReader<Format::kAlign>{}, block);
   else
-    return Format::block_factors(block);
+    return Format::block_factors(ScalarReader<Format::kAlign>{}, block);
 }
 
 /// Groups of 16 whose scales become part of the codes.
