@@ -37,10 +37,8 @@ struct Q3_K {
   }
   template <class R>
   static K_FN auto group_bytes(R r, const K_GLOBAL Block& b) {
-    // The last 16 bytes of the block: the scales begin with the third.
-    const auto w = r.words(b.qs + 62);
-    const auto first = w.word[0] >> 16 | w.word[1] << 16, second = w.word[1] >> 16 | w.word[2] << 16,
-               high = w.word[2] >> 16 | w.word[3] << 16;
+    const auto w = r.words(b.qs + 60);  // the last four bytes of qs and the scales
+    const auto first = w.word[1], second = w.word[2], high = w.word[3];
     return GroupBytes<16, decltype(w.word[0] & 1u), decltype(r.half(&b.d))>{
         r.half(&b.d),
         {},

@@ -125,10 +125,8 @@ struct PlacedWords {
 };
 K_FN PlacedWords operator<<(const MaskedWords& words, int left) { return {words, left}; }
 K_FN UIntVec operator|(const MaskedWords& a, const PlacedWords& b) {
-#if MLXN_SELECTS_BYTES
-  // A single bit of each byte becomes the highest, by which bytes are selected.
-  if (b.of.mask[0] == 0x01010101u)
-    return select_bytes(b.of.words << (7 - b.of.by), a.shifted() | b.of.mask << b.left, a.shifted());
+#if MLXN_TESTS_BYTES
+  if (b.of.mask[0] == 0x01010101u) return add_bits_where(b.of.words, b.of.by, b.of.mask << b.left, a.shifted());
 #endif
   return a.shifted() | b.words();
 }

@@ -202,11 +202,12 @@ K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
   const auto run = [&](int lane) { return p + index[lane] / 4 * 16; };
   return load_words_of_runs(run(0), run(2), run(4), run(6), index[0] % 4 / 2);
 }
-/// Bytes of `a` where the highest bit of `which` is set, else of `b`.
-#define MLXN_SELECTS_BYTES 1
-K_FN UIntVec select_bytes(UIntVec which, UIntVec a, UIntVec b) {
-  return reinterpret_cast<UIntVec>(
-      _mm256_blendv_epi8(reinterpret_cast<__m256i>(b), reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(which)));
+/// `to` with `bits`, which it lacks, in those bytes whose `words` have bit by[lane].
+#define MLXN_TESTS_BYTES 1
+K_FN UIntVec add_bits_where(UIntVec words, UIntVec by, UIntVec bits, UIntVec to) {
+  return reinterpret_cast<UIntVec>(_mm256_blendv_epi8(reinterpret_cast<__m256i>(to),
+                                                      reinterpret_cast<__m256i>(to | bits),
+                                                      reinterpret_cast<__m256i>(words << (7 - by))));
 }
 /// Lane i: lane index[i] of `table`.
 K_FN Vec pick(Vec table, IntVec index) { return _mm256_permutevar8x32_ps(table, reinterpret_cast<__m256i>(index)); }

@@ -206,6 +206,14 @@ K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
                                        ? _mm512_permutexvar_epi32(indices, first)
                                        : _mm512_permutex2var_epi32(first, indices, _mm512_loadu_si512(p + 64)));
 }
+/// `to` with `bits`, which it lacks, in those bytes whose `words` have bit by[lane].
+#define MLXN_TESTS_BYTES 1
+K_FN UIntVec add_bits_where(UIntVec words, UIntVec by, UIntVec bits, UIntVec to) {
+  const __mmask64 where =
+      _mm512_test_epi8_mask(reinterpret_cast<__m512i>(words), reinterpret_cast<__m512i>(0x01010101u << by));
+  const __m512i old = reinterpret_cast<__m512i>(to);
+  return reinterpret_cast<UIntVec>(_mm512_mask_add_epi8(old, where, old, reinterpret_cast<__m512i>(bits)));
+}
 /// Lane i: lane index[i] of `table`.
 K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), table); }
 K_FN Vec pick(Oct table, IntVec index) { return pick(_mm512_castps256_ps512(table), index); }
