@@ -16,7 +16,7 @@ concept HasGroupBytes = requires(const typename Format::Block& block) {
   Format::group_bytes(ScalarReader<2>{}, block);
 };
 
-/// Small integers as factors of 8 or 16 groups, by one of the names that formats.h has for them.
+/// Small integers as factors of 8 or 16 groups, by one of the names that format.h has for them.
 template <class Format>
 concept HasSmallFactors = HasGroupBytes<Format> || requires(const typename Format::Block& block) {
   Format::block_factors(ScalarReader<2>{}, block);
