@@ -39,6 +39,12 @@ struct StrideReader {
   int half, part;
 
   K_FN UIntVec load(const uint8_t* run) const { return load_runs(run, stride, half, part); }
+#if MLXN_SPREADS_BITS
+  K_FN UIntVec bits16(const uint16_t* p) const {
+    return load_bits_of_runs(reinterpret_cast<const uint8_t*>(p), stride);
+  }
+  K_FN UIntVec spread(UIntVec bytes) const { return bytes; }
+#else
   /// Four bits for each lane.
   K_FN UIntVec bits16(const uint16_t* p) const {
     UIntVec first;
@@ -46,6 +52,7 @@ struct StrideReader {
     return (load_halfwords_of_runs(reinterpret_cast<const uint8_t*>(p), stride, half) >> first) & 15u;
   }
   K_FN UIntVec spread(UIntVec nibbles) const { return (nibbles * 0x00204081u) & 0x01010101u; }
+#endif
   template <class Table>
   K_FN UIntVec lookup(const Table& table, UIntVec indices) const {
     return lookup_runs(table, indices);

@@ -181,10 +181,17 @@ K_FN __m256i load_halfword_fours(const uint8_t* p, uint64_t stride) {
                : _mm512_permutexvar_epi16(indices, _mm512_maskz_loadu_epi16(uint32_t((uint64_t{1} << end / 2) - 1), p));
   return _mm512_castsi512_si256(words);
 }
-K_FN UIntVec load_halfwords_of_runs(const uint8_t* p, uint64_t stride, int) {
-  return reinterpret_cast<UIntVec>(_mm512_cvtepu16_epi32(load_halfword_fours(p, stride)));
+/// Byte i of a run: bit i of the halfword at p, p + stride, p + 2 stride or p + 3 stride.
+#define MLXN_SPREADS_BITS 1
+K_FN UIntVec load_bits_of_runs(const uint8_t* p, uint64_t stride) {
+  const auto bits = [&](int i) {
+    uint16_t halfword;
+    __builtin_memcpy(&halfword, p + i * stride, sizeof halfword);
+    return uint64_t{halfword} << 16 * i;
+  };
+  return reinterpret_cast<UIntVec>(_mm512_maskz_set1_epi8(bits(0) | bits(1) | bits(2) | bits(3), 1));
 }
-/// The same of f16.
+/// Lane i: the f16 at p + i / 4 * stride.
 K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) {
   return _mm512_cvtph_ps(load_halfword_fours(p, stride));
 }
