@@ -33,8 +33,8 @@
 //
 //     K_STATIC bool kPairs = true;
 //
-// With either run may be of any type with + - * / % & and, of words, >>: a reader may read another run in each lane. Such
-// a reader may load up to 128 bytes from the member of the block that is read on, where those are the block's.
+// With either run may be of any type with + - * / % & and, of words, >>: a reader may read another run in each lane.
+// Such a reader may load up to 128 bytes from the member of the block that is read on, where those are the block's.
 //
 // The same by another name where only products of few rows gain by it, which decode a row at a time:
 //
