@@ -11,8 +11,8 @@ namespace mlx_native::cpu::MLXN_ISA {
 /// A way of mat_mat.h.
 template <class Format, int Planes>
 struct BytePanel {
-  static constexpr int kChain = chain_of(Format::kBits, Format::kGroup);
-  using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes, kChain>;
+  using Tile = ByteTileOf<Format, Planes>;
+  static constexpr int kChain = Tile::kChain;
   static_assert(kChain != kSignedCodes || Format::kBias == 128);
   static constexpr Precision kAccuracy = kAccuracyOfBytes<Planes>;
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;

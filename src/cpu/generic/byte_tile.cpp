@@ -146,12 +146,10 @@ struct Kept {
 };
 template <class Format>
 struct TilesOf {
-  template <int Planes>
-  using Tile = ByteTile<Format::kGroup, Format::kHasOffset, Planes, chain_of(Format::kBits, Format::kGroup)>;
-  Kept<Tile<1>> one;
+  Kept<ByteTileOf<Format, 1>> one;
 #if MLXN_WIDE_DOT
-  Kept<Tile<2>> two;
-  Kept<Tile<3>> three;
+  Kept<ByteTileOf<Format, 2>> two;
+  Kept<ByteTileOf<Format, 3>> three;
 #endif
 };
 template <class Format>

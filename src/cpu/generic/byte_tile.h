@@ -67,4 +67,7 @@ struct ByteTile {
                        const Ahead& ahead);
 };
 
+template <class Format, int Planes>
+using ByteTileOf = ByteTile<Format::kGroup, Format::kHasOffset, Planes, chain_of(Format::kBits, Format::kGroup)>;
+
 }  // namespace mlx_native::cpu::MLXN_ISA

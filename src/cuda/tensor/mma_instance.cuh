@@ -25,7 +25,7 @@ void start_mma(Launch& on, const MatMatProblem& p, std::uint32_t tile_rows, std:
 template <class Format, bool kFull>
 void MmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   Carver carver(a.scratch);
-  MatMatProblem p{a.weight, a.output, carve_x(carver, a.m, a.k, kFull), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
+  const MatMatProblem p = dense_problem(a, carve_x(carver, a.m, a.k, kFull));
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t rows = a.m <= 16 ? 16 : 64;
   start_mma<Format, kFull>(on, p, rows, (a.m - 1) / rows + 1);
@@ -35,9 +35,8 @@ template <class Format, bool kFull>
 void MmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   Carver carver(a.scratch);
   const std::uint32_t rows = tile_rows(a);
-  MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
-  p.routing = carve_routing(carver, a, rows);
-  p.x = carve_x(carver, most_rows(a), a.k, kFull);
+  const Routing routing = carve_routing(carver, a, rows);
+  const MatMatProblem p = routed_problem(a, carve_x(carver, most_rows(a), a.k, kFull), routing);
   route(on, a, p.routing, rows, p.x);
   start_mma<Format, kFull>(on, p, rows, most_tiles(a, rows));
 }

@@ -67,7 +67,7 @@ template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const MatMatProblem p{a.weight, a.output, carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k, nullptr, 1};
+  const MatMatProblem p = dense_problem(a, carve(carver, a.m, a.k));
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
   const std::uint32_t tiles = (a.m - 1) / tile + 1;
@@ -79,12 +79,12 @@ void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, a.expert_stride)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
   const std::uint32_t tile = routed_tile<Format, kFull>(a);
-  MatMatProblem p{a.weight, a.output, {}, {}, a.row_bytes, a.expert_stride, 0, a.n, a.k, nullptr, 1};
-  p.routing = carve_routing(carver, a, tile);
-  p.routing.gathered = tile == 160 || tile == 64;
+  Routing routing = carve_routing(carver, a, tile);
+  routing.gathered = tile == 160 || tile == 64;
   // Chunks of a row share lines: where an expert has many rows of x, a line would be gone before the next chunk is due.
   const bool few = std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{16} * a.n_experts;
-  p.x = carve(carver, p.routing.gathered ? a.n_tokens : most_rows(a), a.k);
+  const PackedX x = carve(carver, routing.gathered ? a.n_tokens : most_rows(a), a.k);
+  const MatMatProblem p = routed_problem(a, x, routing);
   route(on, a, p.routing, tile, p.x);
   start_wgmma<Format, kFull>(on, p, tile, a.n_experts, most_tiles(a, tile), few);
 }
@@ -93,10 +93,7 @@ template <class Format, bool kFull>
 void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  MatMatProblem p{
-      a.weight, a.output, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k,
-      nullptr,  1};
-  p.parts = parts(a);
+  MatMatProblem p = dense_problem(a, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), parts(a));
   p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);
   pack(on, a.input, a.m, a.k, p.x);
   start_wgmma<Format, kFull, Plan<kMostRows>>(on, p, 1, 1, true);
@@ -107,9 +104,7 @@ template <class Format, bool kFull>
 void WgmmaPairMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const MatMatProblem p{
-      a.weight, a.output, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), {}, a.row_bytes, 0, a.m, a.n, a.k,
-      nullptr,  2};
+  const MatMatProblem p = dense_problem(a, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), 2);
   pack(on, a.input, a.m, a.k, p.x);
   const std::uint32_t width = tile(a), tiles = (a.m - 1) / width + 1;
   if constexpr (!kFull)
