@@ -123,6 +123,10 @@ __device__ __forceinline__ void store_to_group(uint32_t to, float a, float b, fl
 __device__ __forceinline__ void meet_cluster() {
   asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+/// The same by one thread of a warp: by who copied to where others store next, an order that racecheck can follow.
+__device__ __forceinline__ void meet_cluster_alone() {
+  asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory");
+}
 
 /// Registers per thread of this warpgroup from now on. All of its warps do it.
 template <int kRegisters>

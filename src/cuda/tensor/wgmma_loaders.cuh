@@ -156,7 +156,7 @@ struct Rings {
 };
 
 template <bool kFull, class Shape>
-__device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring,
+__device__ void load_x(const WgmmaProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring,
                        Ring<2, Shape::kInfo> info) {
   await_previous();
   for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
@@ -182,6 +182,11 @@ __device__ void load_x(const MatMatProblem& p, const Units& units, Ring<Shape::k
       if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
       ring.next();
     }
+    if constexpr (Shape::kMayPair)
+      if (p.paired) {  // one unit a group; then sums lie where x was
+        for (int n = 0; n < Shape::kPlaces; ++n, ring.next()) ring.await_empty();
+        for (int n = 0; n < 2; ++n) meet_cluster_alone();
+      }
   }
 }
 
