@@ -44,6 +44,7 @@ Mlxn::Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdo
   sigemptyset(&defaults);
   sigaddset(&defaults, SIGINT);
   sigaddset(&defaults, SIGTERM);
+  sigaddset(&defaults, SIGHUP);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   if (!inherits_signals) posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   const int failure = ::posix_spawn(&pid_, argv[0], &actions, &attributes, argv.data(), environ);

@@ -27,8 +27,8 @@ struct Outcome {
 class Mlxn {
  public:
   /// Stdout goes to `stdout_path` where one is given, and is not in the outcome then. `redirections` are the shell's:
-  /// "2>/dev/full <&-". SIGINT and SIGTERM mean what they mean by default, even where who started the tests ignores
-  /// them (as a shell does in the background), unless `inherits_signals`.
+  /// "2>/dev/full <&-". SIGINT, SIGTERM and SIGHUP mean what they mean by default, even where who started the tests
+  /// ignores them (as a shell does in the background), unless `inherits_signals`.
   explicit Mlxn(std::vector<std::string> arguments, const std::filesystem::path& stdout_path = {},
                 const std::string& redirections = {}, bool inherits_signals = false);
   Mlxn(const Mlxn&) = delete;

@@ -150,13 +150,16 @@ TEST(CliSynth, WrongUsageAndBadInputLeaveNothing) {
 }
 
 TEST(CliSynth, InterruptLeavesNothing) {
-  const TempDir dir;
-  Mlxn process({"synth", "--arch", "qwen3", "--preset", "0.6b", "--type", "f32", "-o", (dir / "out.gguf").string()});
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (dir.entries() == 0 && std::chrono::steady_clock::now() < limit) continue;  // until the temporary file is there
-  process.signal(SIGINT);
-  EXPECT_EQ(process.wait().code, 130);
-  EXPECT_EQ(dir.entries(), 0u);
+  for (const int signal : {SIGINT, SIGHUP}) {
+    const TempDir dir;
+    Mlxn process({"synth", "--arch", "qwen3", "--preset", "0.6b", "--type", "f32", "-o", (dir / "out.gguf").string()});
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (dir.entries() == 0 && std::chrono::steady_clock::now() < limit)
+      continue;  // until there is the temporary file
+    process.signal(signal);
+    EXPECT_EQ(process.wait().code, 128 + signal);
+    EXPECT_EQ(dir.entries(), 0u);
+  }
 }
 
 }  // namespace

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <sstream>
+#include <string>
+
 #include "cli/process.h"
 
 namespace mlx_native::test {
@@ -27,12 +30,14 @@ std::string joined(const std::vector<std::string>& arguments) {
 TEST(CliUsage, HelpAndVersion) {
   const auto help = mlxn({"--help"});
   EXPECT_EQ(help.code, 0);
-  for (const char* command : {"devices", "inspect", "generate", "perplexity", "quantize", "bench"}) {
+  for (const char* command : {"devices", "inspect", "generate", "perplexity", "quantize", "synth", "bench"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     const auto own = mlxn({command, "-h"});
     EXPECT_EQ(own.code, 0);
     EXPECT_THAT(own.out, HasSubstr(std::string("mlxn ") + command));
     EXPECT_EQ(own.err, "");
+    std::istringstream lines(help.out + own.out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 80u) << command << ": " << line;
   }
   EXPECT_THAT(mlxn({"--version"}).out, testing::MatchesRegex("mlxn [0-9]+\\.[0-9]+\\.[0-9]+\n"));
 }
@@ -66,6 +71,7 @@ TEST(CliUsage, NamesWhatItDoesNotKnow) {
   EXPECT_THAT(mlxn({"--dance"}).err, HasSubstr("no option --dance"));
   EXPECT_THAT(mlxn({"dance"}).err, HasSubstr("no subcommand dance"));
   EXPECT_THAT(mlxn({"synth", "-t", "x"}).err, HasSubstr("--threads: needs a whole number"));
+  EXPECT_THAT(mlxn({"generate", "-n", "x"}).err, HasSubstr("--n-predict: needs a whole number"));
   for (const char* command : {"generate", "perplexity", "bench"})
     EXPECT_THAT(mlxn({command, "-m", dense_model(), "-ngl", "99"}).err, HasSubstr("--backend"));
 }

@@ -24,13 +24,13 @@ namespace {
 constexpr const char* kFooter =
     "With -m: pp512 is a prompt of 512 tokens, tg128 the generation of 128, in tokens per second +- their "
     "deviation.\n"
-    "With --profile: every command runs alone, its launch included in its time; the fastest of -r runs. Bytes are\n"
-    "those that it must read and write, the limit is the machine's read bandwidth or its multiply-adds in f32,\n"
+    "With --profile: every command runs alone, its launch included in its time; the fastest of -r runs. Bytes are "
+    "those that it must read and write, the limit is the machine's read bandwidth or its multiply-adds in f32, "
     "whichever is nearer; what a cache holds can be read faster.\n"
-    "With --op: microseconds (median), times the floor (the time of a kernel that only reads the same weights, run\n"
-    "in the same way), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against float64 on sampled\n"
+    "With --op: microseconds (median), times the floor (the time of a kernel that only reads the same weights, run "
+    "in the same way), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against float64 on sampled "
     "outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds them.\n"
-    "With --limits: bytes per second out of memory, and of a CPU multiply-adds per second (a multiplication and an\n"
+    "With --limits: bytes per second out of memory, and of a CPU multiply-adds per second (a multiplication and an "
     "addition are two operations) in the forms that kernels use; without -t from one thread to one per core.";
 }  // namespace
 

@@ -200,8 +200,7 @@ Command add_generate(CLI::App& app) {
   CLI::App& command = add_command(
       app, "generate", "continue a prompt with a model",
       "Text goes to stdout as it comes, timings and memory to stderr at the end. Ctrl-C ends generation: what there "
-      "is\n"
-      "is printed as usual, and the exit code is 130.");
+      "is is printed as usual, and the exit code is 130.");
   const auto options = std::make_shared<Options>();
   auto& sampling = options->sampling;
   options->model.add_to(command);

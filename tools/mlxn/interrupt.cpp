@@ -18,7 +18,7 @@ Interrupt::Interrupt() {
   action.sa_handler = remember;
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   sigemptyset(&action.sa_mask);
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction inherited = {};
     if (sigaction(signal, nullptr, &inherited) == 0 && inherited.sa_handler != SIG_IGN)
       sigaction(signal, &action, nullptr);

@@ -67,7 +67,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // --help, --version
     std::ostringstream text;
     const int code = app.exit(success, text, text);
-    write_output(text.str(), true);
+    write_output(wrapped(text.str()), true);
     return code;
   } catch (const CLI::ParseError& error) {
     for (const auto& command : commands)

@@ -29,8 +29,11 @@ T parse(const std::string& option, std::string_view text, T low, T high) {
   throw CLI::ValidationError(option, fmt::format("needs a {} from {} to {}, not \"{}\"", kind, low, high, text));
 }
 
-/// The long one of "-t,--threads", by which CLI11 calls it too.
-std::string name_of(const std::string& flags) { return flags.substr(flags.rfind(',') + 1); }
+/// The first long one of "-t,--threads", by which CLI11 calls it too.
+std::string name_of(const std::string& flags) {
+  const std::size_t start = flags.find("--");
+  return flags.substr(start, flags.find(',', start) - start);
+}
 
 template <class T, class Value>
 CLI::Option* add(CLI::App& app, const std::string& flags, Value& value, T low, T high, const std::string& help,

@@ -137,10 +137,8 @@ Command add_quantize(CLI::App& app) {
   CLI::App& command = add_command(
       app, "quantize", "write a GGUF model with its weights in another type",
       "Tensors of one dimension, norms and routers keep their type. q4_k_m is llama.cpp's mix: q4_k, with q6_k for "
-      "the\n"
-      "output (or tied embedding) and for attn_v and ffn_down of about half of the layers. A tensor whose rows are "
-      "not\n"
-      "a multiple of the type's block becomes q8_0, or f16 where q8_0 does not fit either; a note names it.");
+      "the output (or tied embedding) and for attn_v and ffn_down of about half of the layers. A tensor whose rows are "
+      "not a multiple of the type's block becomes q8_0, or f16 where q8_0 does not fit either; a note names it.");
   const auto options = std::make_shared<Options>();
   add_text(command, "IN", options->in, "GGUF model in f32, f16 or bf16 (of a split one the first part)",
            {.required = true});

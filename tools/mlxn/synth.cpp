@@ -142,9 +142,9 @@ int synth(const Options& options) {
 Command add_synth(CLI::App& app) {
   CLI::App& command = add_command(
       app, "synth", "write a GGUF model of a public model's shape with random weights",
-      "For measuring speed without a download: shapes, types, metadata and size of the vocabulary are those of the\n"
-      "model, so that other programs load the file too; what it says is noise. Weights are normally distributed with\n"
-      "the variance that keeps activations near one. A million values per type and variance are encoded once, and\n"
+      "For measuring speed without a download: shapes, types, metadata and size of the vocabulary are those of the "
+      "model, so that other programs load the file too; what it says is noise. Weights are normally distributed with "
+      "the variance that keeps activations near one. A million values per type and variance are encoded once, and "
       "tensors are filled with runs of 256 of them in random order. The same seed gives the same file.");
   const auto options = std::make_shared<Options>();
   add_text(command, "--arch", options->architecture, "qwen3 or qwen3moe", {.type = "NAME", .required = true});

@@ -81,6 +81,26 @@ std::size_t width(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
+std::string wrapped(std::string_view text) {
+  constexpr std::size_t kColumns = 80, kHelp = 30;
+  std::string result;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const std::size_t hang = line.starts_with(' ') ? kHelp : 0;
+    for (std::size_t indent = 0;; indent = hang) {
+      result.append(line.empty() ? 0 : indent, ' ');
+      const std::size_t room = kColumns - indent;
+      const std::size_t space = line.rfind(' ', room);
+      if (line.size() <= room || space == line.npos || space < hang - indent) break;
+      result.append(line.substr(0, space)).append("\n");
+      line.remove_prefix(space + 1);
+    }
+    result.append(line).append("\n");
+  }
+  return result;
+}
+
 std::string bytes_text(std::uint64_t bytes) {
   if (bytes < 1024) return fmt::format("{} B", bytes);
   constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB"};

@@ -22,6 +22,10 @@ std::string abbreviated(const std::string& text, std::size_t bytes = kShownBytes
 /// Columns of a terminal that `text` takes, as far as counting characters tells.
 std::size_t width(std::string_view text);
 
+/// Lines of at most 80 columns, broken at spaces. What a line that begins with a space says after its 30th column (the
+/// help of an option) goes on under that column.
+std::string wrapped(std::string_view text);
+
 /// "1.50 GiB", "512 B".
 std::string bytes_text(std::uint64_t bytes);
 /// "16.30 M", "7.24 B": the letters of llama.cpp.
