@@ -39,6 +39,21 @@ TEST(CliBench, ModelAsLlamaBenchPrintsIt) {
   EXPECT_EQ(json[1].at("n_gen"), 4);
 }
 
+TEST(CliBench, BehindTokensThatTheContextHas) {
+  const auto outcome = mlxn({"bench", "-m", dense_model(), "-p", "16", "-n", "4", "-d", "0,40", "-r", "2", "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  std::vector<std::string> tests;
+  std::vector<int> depths;
+  for (const auto& row : outcome.json()) {
+    tests.push_back(row.at("test"));
+    depths.push_back(row.at("n_depth"));
+  }
+  EXPECT_THAT(tests, testing::ElementsAre("pp16", "tg4", "pp16 @ d40", "tg4 @ d40"));
+  EXPECT_THAT(depths, testing::ElementsAre(0, 0, 40, 40));
+  const auto profile = mlxn({"bench", "-m", dense_model(), "-p", "0", "-n", "3", "-d", "20", "-r", "1", "--profile"});
+  EXPECT_THAT(profile.out, HasSubstr("tg3 @ d20 on ")) << profile.err;
+}
+
 TEST(CliBench, EveryFormatOfMatmulWithinItsContract) {
   const auto outcome = mlxn({"bench", "--op", "matmul", "--type", "all", "--n", "65", "--k", "512", "--m", "1,3,20",
                              "-r", "1", "-t", "1,2", "--json"});

@@ -22,8 +22,8 @@ Statistics statistics(std::vector<double> samples) {
 
 namespace {
 constexpr const char* kFooter =
-    "With -m: pp512 is a prompt of 512 tokens, tg128 the generation of 128, in tokens per second +- their "
-    "deviation.\n"
+    "With -m: pp512 is a prompt of 512 tokens, tg128 the generation of 128, tg128 @ d4096 behind 4096 others, in "
+    "tokens per second +- their deviation.\n"
     "With --profile: every command runs alone, its launch included in its time; the fastest of -r runs. Bytes are "
     "those that it must read and write, the limit is the machine's read bandwidth or its multiply-adds in f32, "
     "whichever is nearer; what a cache holds can be read faster.\n"
@@ -43,6 +43,7 @@ Command add_bench(CLI::App& app) {
   CLI::Option* model = options->model.add_to(command, false);
   add_numbers(command, "-p,--n-prompt", options->prompts, 0, kMaxTokens, "prompt lengths to measure; 0: none");
   add_numbers(command, "-n,--n-gen", options->generations, 0, kMaxTokens, "tokens to generate; 0: none");
+  add_numbers(command, "-d,--n-depth", options->depths, 0, kMaxTokens, "tokens that the context has before");
   needs(add_flag(command, "--profile", options->profile, "time per op and kernel instead of tokens per second"), model);
 
   CLI::Option* op = add_text(command, "--op", options->op, "matmul, or matmul_id (routed to experts)",

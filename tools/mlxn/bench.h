@@ -19,7 +19,7 @@ struct BenchOptions {
   DeviceChoice device;  ///< its threads are not used
 
   ModelChoice model;
-  std::vector<std::uint32_t> prompts = {512}, generations = {128};
+  std::vector<std::uint32_t> prompts = {512}, generations = {128}, depths = {0};
 
   std::string op;
   std::string type = "q4_k";
@@ -33,9 +33,9 @@ void bench_profile(const BenchOptions& options);
 void bench_op(const BenchOptions& options);
 void bench_limits(const BenchOptions& options);
 
-/// A prompt or a generation, as llama-bench names them: one of the numbers is 0.
+/// A prompt or a generation, as llama-bench names them: one of the two is 0. The sequence has `depth` tokens before.
 struct Test {
-  std::uint32_t prompt, generate;
+  std::uint32_t prompt, generate, depth;
   std::string name() const;
   std::uint32_t tokens() const { return prompt + generate; }
 };
@@ -43,7 +43,7 @@ struct Test {
 std::vector<Test> tests_of(const BenchOptions& options);
 /// The model that they need: its context is long enough.
 ModelChoice model_for(const BenchOptions& options, const std::vector<Test>& tests);
-/// Seconds that it takes from an empty sequence on. What the tokens are does not matter to the time.
+/// Seconds that it takes. What the tokens are, those before it too, does not matter to the time.
 double run_test(mlx_native::Model& model, const Test& test);
 
 struct Statistics {

@@ -57,6 +57,7 @@ Json json_of(const BenchOptions& options, const ModelFacts& facts, const MlxDevi
           {"test", test.name()},
           {"n_prompt", test.prompt},
           {"n_gen", test.generate},
+          {"n_depth", test.depth},
           {"avg_ts", result.mean},
           {"stddev_ts", result.deviation},
           {"samples_ts", rates}};
@@ -64,30 +65,40 @@ Json json_of(const BenchOptions& options, const ModelFacts& facts, const MlxDevi
 
 }  // namespace
 
-std::string Test::name() const { return prompt ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate); }
+std::string Test::name() const {
+  return (prompt ? fmt::format("pp{}", prompt) : fmt::format("tg{}", generate)) +
+         (depth ? fmt::format(" @ d{}", depth) : "");
+}
 
 std::vector<Test> tests_of(const BenchOptions& options) {
   std::vector<Test> tests;
-  for (const std::uint32_t prompt : options.prompts)
-    if (prompt) tests.push_back({prompt, 0});
-  for (const std::uint32_t generate : options.generations)
-    if (generate) tests.push_back({0, generate});
+  for (const std::uint32_t depth : options.depths) {
+    for (const std::uint32_t prompt : options.prompts)
+      if (prompt) tests.push_back({prompt, 0, depth});
+    for (const std::uint32_t generate : options.generations)
+      if (generate) tests.push_back({0, generate, depth});
+  }
   if (tests.empty()) throw Misuse("nothing to measure: -p and -n are 0");
   return tests;
 }
 
 ModelChoice model_for(const BenchOptions& options, const std::vector<Test>& tests) {
   ModelChoice choice = options.model;
-  for (const auto& test : tests) choice.options.context = std::max(choice.options.context, test.tokens());
+  for (const auto& test : tests) choice.options.context = std::max(choice.options.context, test.depth + test.tokens());
   return choice;
 }
 
 double run_test(Model& model, const Test& test) {
   std::mt19937 random(1);
   std::uniform_int_distribution<std::uint32_t> any(0, model.config().n_vocab - 1);
-  std::vector<std::uint32_t> tokens(test.tokens());
-  std::generate(tokens.begin(), tokens.end(), [&] { return any(random); });
-  model.reset();
+  const auto tokens_of = [&](std::uint32_t count) {
+    std::vector<std::uint32_t> tokens(count);
+    std::generate(tokens.begin(), tokens.end(), [&] { return any(random); });
+    return tokens;
+  };
+  if (model.position() < test.depth) must(model.forward(tokens_of(test.depth - model.position())));
+  must(model.rewind(test.depth));
+  const auto tokens = tokens_of(test.tokens());
   const auto start = std::chrono::steady_clock::now();
   if (test.prompt) must(model.forward(tokens));
   for (std::uint32_t i = 0; i < test.generate; ++i) {
