@@ -127,14 +127,14 @@ class GgufFile {
 
 /// Writes a GGUF v3 file, streaming: metadata first, then every tensor's data in the order in which it was declared.
 /// The file appears under its name only at finish(), in one step; until then it is a temporary file beside it, removed
-/// on failure and when the writer is dropped. An older file of that name is replaced, and who has it open or mapped
-/// keeps the old one. What the writer writes GgufFile opens: names, values and shapes that it would refuse are
-/// InvalidArgument and change nothing. After an IoError (a full disk) every further call returns that error. Used by
-/// one thread at a time.
+/// on failure and when the writer is dropped. An older file of that name, or that a link of that name leads to, is
+/// replaced, and who has it open or mapped keeps the old one. What the writer writes GgufFile opens: names, values and
+/// shapes that it would refuse are InvalidArgument and change nothing. After an IoError (a full disk) every further
+/// call returns that error. Used by one thread at a time.
 class GgufWriter {
  public:
-  /// IoError where no file can be created beside `path`, or where `path` is something else than a regular file or names
-  /// none.
+  /// IoError where no file can be created beside `path`, or where `path` is read-only or something else than a regular
+  /// file, or names none.
   static Result<GgufWriter> create(const std::filesystem::path& path);
   GgufWriter(GgufWriter&&) noexcept;
   GgufWriter& operator=(GgufWriter&&) noexcept;

@@ -125,6 +125,28 @@ TEST(GgufWriter, RefusesPlacesWhereNoFileCanBe) {
   EXPECT_EQ(dir.entries(), 0u);
 }
 
+TEST(GgufWriter, RefusesToReplaceAReadOnlyFile) {
+  const TempDir dir;
+  write_file(dir / "m.gguf", Bytes{1, 2, 3});
+  std::filesystem::permissions(dir / "m.gguf", std::filesystem::perms::owner_read);
+  const auto writer = GgufWriter::create(dir / "m.gguf");
+  ASSERT_FALSE(writer.has_value());
+  EXPECT_THAT(writer.error().message, HasSubstr("read-only"));
+  EXPECT_EQ(read_file(dir / "m.gguf"), (Bytes{1, 2, 3}));
+  EXPECT_EQ(dir.entries(), 1u);
+}
+
+TEST(GgufWriter, WritesWhereALinkLeads) {
+  const TempDir dir, elsewhere;
+  write_file(elsewhere / "m.gguf", Bytes{1, 2, 3});
+  std::filesystem::create_symlink(elsewhere / "m.gguf", dir / "link.gguf");
+  auto writer = GgufWriter::create(dir / "link.gguf").value();
+  EXPECT_EQ(elsewhere.entries(), 2u);
+  ASSERT_TRUE(writer.finish().has_value());
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link.gguf"));
+  EXPECT_TRUE(GgufFile::open(elsewhere / "m.gguf").has_value());
+}
+
 /// While it lives, no file of this process can grow beyond `bytes`: a full disk, made of what every machine has.
 class FullDisk {
  public:

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "core/error.h"
@@ -29,13 +30,21 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
   if (path.filename().empty()) return error(ErrorKind::IoError, "cannot write \"{}\": it names no file", path.string());
   struct stat status;
   // To rename over a device, say, would replace it.
-  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode))
+  const bool exists = ::stat(path.c_str(), &status) == 0;
+  if (exists && !S_ISREG(status.st_mode))
     return error(ErrorKind::IoError, "cannot write {}: it exists and is not a regular file", path.string());
+  // A rename would replace it all the same. Asked of the mode, as root may write any file.
+  if (exists && (status.st_mode & (S_IWUSR | S_IWGRP | S_IWOTH)) == 0)
+    return error(ErrorKind::IoError, "cannot write {}: it exists and is read-only", path.string());
   static std::atomic<unsigned> counter{0};
   OutputFile file;
   file.path_ = path;
+  // Of a symbolic link the file that it leads to is replaced, not the link.
+  std::error_code ignored;
+  if (exists && std::filesystem::is_symlink(path, ignored))
+    if (auto target = std::filesystem::canonical(path, ignored); !ignored) file.path_ = std::move(target);
   do {
-    file.temporary_ = path;
+    file.temporary_ = file.path_;
     file.temporary_ += fmt::format(".tmp-{}-{}", ::getpid(), counter++);
     file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (file.descriptor_ < 0 && errno == EEXIST);
