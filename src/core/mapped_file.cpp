@@ -65,6 +65,7 @@ int read_all(int descriptor, std::uint8_t* to, std::size_t size) {
 }  // namespace
 
 Result<std::size_t> MappedFile::open_regular() {
+  if (path_.empty()) return error(ErrorKind::IoError, "cannot open \"\": an empty path names no file");
   // O_NONBLOCK: the open of a FIFO that nobody writes would wait for ever.
   descriptor_ = ::open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
   if (descriptor_ < 0) return io_error(path_, "open");

@@ -74,6 +74,9 @@ TEST(CliUsage, NamesWhatItDoesNotKnow) {
   EXPECT_THAT(mlxn({"generate", "-n", "x"}).err, HasSubstr("--n-predict: needs a whole number"));
   for (const char* command : {"generate", "perplexity", "bench"})
     EXPECT_THAT(mlxn({command, "-m", dense_model(), "-ngl", "99"}).err, HasSubstr("--backend"));
+  EXPECT_THAT(mlxn({"generate", "-m", "x", "-p", "x", "-ctk", "f16"}).err, HasSubstr("no -ctk"));
+  EXPECT_THAT(mlxn({"generate", "-m", "x", "-p", "x", "-fa"}).err, HasSubstr("no -fa"));
+  EXPECT_THAT(mlxn({"generate", "--temp", "-inf"}).err, HasSubstr("--temp: needs a number"));
 }
 
 TEST(CliUsage, AnErrorThatNobodyHearsEndsNothing) {
@@ -119,6 +122,9 @@ TEST(CliUsage, WhatIsNoModelIsOne) {
       expect_failure(mlxn(arguments), 1, joined(arguments));
   }
   EXPECT_FALSE(std::filesystem::exists(dir / "o"));
+  EXPECT_THAT(mlxn({"inspect", ""}).err, HasSubstr("cannot open \"\": an empty path"));
+  EXPECT_THAT(mlxn({"generate", "-m", dense_model(), "-f", ""}).err, HasSubstr("cannot read \"\": an empty path"));
+  EXPECT_THAT(mlxn({"perplexity", "-m", dense_model(), "-f", "-"}).err, HasSubstr("standard input has 0 tokens"));
 }
 
 TEST(CliUsage, FullDiskIsOne) {

@@ -7,7 +7,10 @@
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <optional>
+#include <span>
 #include <sstream>
+#include <string>
 #include <string_view>
 
 #include "command.h"
@@ -27,6 +30,20 @@ int complain(const CLI::App& command, std::string_view text, int code) {
   const std::string hint = code == kWrongUsage ? fmt::format(" (see {} --help)", name) : "";
   write_error(fmt::format("{}: {}{}\n", name, printable_line(text), hint));
   return code;
+}
+
+/// What there is to say of an option such as llama.cpp's -ngl, -fa and -ctk, which CLI11 would read as -n gl, -f a and
+/// -c tk. What stands behind an option may be its value.
+std::optional<std::string> misspelt_option(std::span<char* const> arguments) {
+  const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  std::string_view before;
+  for (const std::string_view text : arguments) {
+    if (text == "-ngl") return "there is no -ngl: a model runs whole on one device, which --backend names";
+    if (text.size() > 2 && text[0] == '-' && is_letter(text[1]) && is_letter(text[2]) && !before.starts_with('-'))
+      return fmt::format("there is no {}: an option with one dash has one letter", text);
+    before = text;
+  }
+  return std::nullopt;
 }
 
 /// Where one of the three standard files is closed, the next file to be opened would take its place, a model that of
@@ -76,13 +93,9 @@ int run(int argc, char** argv) {
     if (current == &app && argc > 1)
       return complain(app, fmt::format("there is no {} {}", argv[1][0] == '-' ? "option" : "subcommand", argv[1]),
                       kWrongUsage);
-    // CLI11 would read llama.cpp's option as -n gl.
-    if (std::any_of(argv + 1, argv + argc, [](std::string_view text) { return text == "-ngl"; }))
-      return complain(*current, "there is no -ngl: a model runs whole on one device, which --backend names",
-                      kWrongUsage);
-    return complain(*current, error.what(), kWrongUsage);
+    return complain(*current, misspelt_option({argv + 1, argv + argc}).value_or(error.what()), kWrongUsage);
   } catch (const Misuse& error) {
-    return complain(*current, error.what(), kWrongUsage);
+    return complain(*current, misspelt_option({argv + 1, argv + argc}).value_or(error.what()), kWrongUsage);
   } catch (const std::bad_alloc&) {
     return complain(*current, "out of memory", kBadInput);
   } catch (const std::exception& error) {

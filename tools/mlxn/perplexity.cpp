@@ -32,7 +32,8 @@ int run_perplexity(Options& options) {
   const auto tokenizer = must(Tokenizer::load(file));
   const auto tokens = must(tokenizer.encode_prompt(read_text(options.text), Tokenizer::SpecialTokens::Plain));
   if (tokens.size() < options.chunk)
-    throw Failure(fmt::format("{} has {} tokens, and one chunk needs {} (-c)", options.text.string(), tokens.size(),
+    throw Failure(fmt::format("{} has {} tokens, and one chunk needs {} (-c)",
+                              options.text == "-" ? "standard input" : options.text.string(), tokens.size(),
                               options.chunk));
   options.model.options.context = options.chunk;
   auto model = load_model(options.model, file, options.device.create());

@@ -54,6 +54,7 @@ Model load_model(const ModelChoice& choice, const GgufFile& file, const MlxDevic
 
 std::string read_text(const std::filesystem::path& path) {
   const bool is_stdin = path == "-";
+  if (path.empty()) throw Failure("cannot read \"\": an empty path names no file");
   const auto close = [is_stdin](std::FILE* file) { return is_stdin ? 0 : std::fclose(file); };
   const std::unique_ptr<std::FILE, decltype(close)> file(is_stdin ? stdin : std::fopen(path.c_str(), "rb"), close);
   const auto fail = [&] { throw Failure(fmt::format("cannot read {}: {}", path.string(), std::strerror(errno))); };
