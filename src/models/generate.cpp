@@ -127,7 +127,7 @@ Result<StopReason> continue_from(Model& model, Sampler& sampler, MlxBuffer logit
 Result<Generation> generate(Model& model, std::span<const std::uint32_t> prompt, const GenerateOptions& options) {
   if (prompt.empty()) return invalid("generate: the prompt has no tokens");
   if (prompt.size() > model.context() - model.position())
-    return invalid("generate: a prompt of {} tokens does not fit, the context of {} holds {} already", prompt.size(),
+    return invalid("generate: a prompt of {} tokens does not fit a context of {} that holds {} already", prompt.size(),
                    model.context(), model.position());
   for (const std::uint32_t id : prompt)
     if (id >= model.config().n_vocab)

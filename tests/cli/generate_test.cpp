@@ -81,8 +81,22 @@ TEST(CliGenerate, TextGoesToStdoutAndTimingsToStderr) {
     EXPECT_EQ("The SELECT statement" + alone.out, outcome.out);
     EXPECT_TRUE(alone.out.starts_with(json.at("text").get<std::string>()));
     EXPECT_EQ(json.at("tokens").size(), 8u);
+    EXPECT_EQ(json.at("stop"), "max_tokens");
     EXPECT_FALSE(json.contains("logits"));
   }
+}
+
+TEST(CliGenerate, JsonSaysWhyItEndedAndHowToDoItAgain) {
+  const auto json = json_of(generate(dense_model(), {"-p", "The", "-c", "4", "--seed", "7", "--ignore-eos", "--json"}));
+  EXPECT_EQ(json.at("stop"), "context_full");
+  EXPECT_EQ(json.at("seed"), 7);
+}
+
+TEST(CliGenerate, PromptLongerThanTheContext) {
+  const auto outcome = mlxn(generate(dense_model(), {"--tokens", "1,2,3,4,5", "-c", "4"}));
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_EQ(outcome.out, "");
+  for (const char* part : {"has 5 tokens", "holds 4", "-c, at most 2048"}) EXPECT_THAT(outcome.err, HasSubstr(part));
 }
 
 TEST(CliGenerate, PromptFromAFile) {
@@ -115,6 +129,7 @@ TEST(CliGenerate, SameBitsForAnyNumberOfThreads) {
     for (const char* threads : {"1", "2", "4"}) {
       auto json =
           json_of(generate(model, {"-p", "The query planner chooses", "-n", "6", "--json", "--logits", "-t", threads}));
+      json.erase("seed");  // random, and of no effect
       json.erase("timings");
       json.erase("memory");
       if (first.is_null()) first = json;

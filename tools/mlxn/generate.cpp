@@ -51,6 +51,16 @@ const char* stop_text(StopReason reason) {
   return "";
 }
 
+const char* stop_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::MaxTokens: return "max_tokens";
+    case StopReason::StopToken: return "stop_token";
+    case StopReason::ContextFull: return "context_full";
+    case StopReason::Cancelled: return "cancelled";
+  }
+  return "";
+}
+
 struct Prompt {
   std::vector<std::uint32_t> tokens;
   std::string text;  ///< as it was given: what the tokenizer puts before it is not shown
@@ -137,11 +147,13 @@ Run generate(Model& model, const Tokenizer& tokenizer, const Prompt& prompt, con
   return run;
 }
 
-Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, const Waits& waits, bool logits) {
+Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, const Waits& waits, const Options& options) {
   const auto& timings = run.generation.timings;
   Json result = {{"prompt_tokens", prompt},
                  {"tokens", run.generation.tokens},
                  {"text", run.text},
+                 {"stop", stop_name(run.generation.stop)},
+                 {"seed", options.sampling.seed},
                  {"timings",
                   {{"load_ms", 1e3 * waits.load},
                    {"prompt_ms", 1e3 * timings.prompt_seconds},
@@ -149,7 +161,7 @@ Json json_of(const Run& run, const std::vector<std::uint32_t>& prompt, const Wai
                    {"generation_ms", 1e3 * timings.generation_seconds},
                    {"tokens_per_second", timings.tokens_per_second()}}}};
   if (waits.first_token) result["timings"]["first_token_ms"] = 1e3 * *waits.first_token;
-  if (logits) result["logits"] = run.generation.prompt_logits;
+  if (options.logits) result["logits"] = run.generation.prompt_logits;
   return result;
 }
 
@@ -179,13 +191,16 @@ int run_generate(Options& options) {
   const auto tokenizer = must(Tokenizer::load(file));
   const auto prompt = prompt_of(options, tokenizer);
   auto model = load_model(options.model, file, options.device.create());
+  if (prompt.tokens.size() > model.context())
+    throw Failure(fmt::format("the prompt has {} tokens, and the context holds {} (-c, at most {} for this model)",
+                              prompt.tokens.size(), model.context(), model.config().context_length));
   Waits waits{since_start(Clock::now()), std::nullopt};
 
   const Interrupt interrupt;
   const Run run = generate(model, tokenizer, prompt, options, interrupt);
   if (run.first_token) waits.first_token = since_start(*run.first_token);
   if (options.json) {
-    Json json = json_of(run, prompt.tokens, waits, options.logits);
+    Json json = json_of(run, prompt.tokens, waits, options);
     json["memory"] = memory_json(file, model.memory());
     write_json(json);
   }
@@ -222,7 +237,8 @@ Command add_generate(CLI::App& app) {
   add_number(command, "-s,--seed", options->seed, 0, UINT64_MAX, "seed of the draws", "random");
   add_flag(command, "--ignore-eos", options->ignore_eos, "go on behind the end of text");
   add_flag(command, "--no-display-prompt", options->hide_prompt, "print what is generated alone");
-  add_flag(command, "--json", options->json, "print one object: prompt_tokens, tokens, text, timings, memory");
+  add_flag(command, "--json", options->json,
+           "print one object: prompt_tokens, tokens, text, stop, seed, timings, memory");
   add_flag(command, "--logits", options->logits, "add the logits of the last prompt token to the object");
   return {&command, [options] { return run_generate(*options); }};
 }
