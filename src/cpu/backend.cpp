@@ -110,7 +110,8 @@ Result<std::shared_ptr<Device>> create(const DeviceOptions& options) {
   MLXN_ASSIGN(const std::string isa, preferred_isa());
   const std::uint32_t threads = options.threads ? options.threads : usable_cores();
   try {
-    return std::make_shared<CpuDevice>(fmt::format("{}, {} threads, {}", cpu_name(), threads, isa), threads);
+    return std::make_shared<CpuDevice>(
+        fmt::format("{}, {} thread{}, {}", cpu_name(), threads, threads == 1 ? "" : "s", isa), threads);
   } catch (const std::exception& failure) {
     return error(ErrorKind::BufferAllocationError, "cannot start {} threads: {}", threads, failure.what());
   }

@@ -49,9 +49,10 @@ struct Generation {
   Timings timings;
 };
 
-/// Appends `prompt` to the model's sequence and goes on with tokens of its own. InvalidArgument, before anything has
-/// run, for an empty prompt, ids out of range, a prompt that does not fit the rest of the context, and sampling
-/// parameters as check_sample_params has it.
+/// Appends `prompt` to the model's sequence and goes on with tokens of its own. The last of these may not be in the
+/// sequence yet: who goes on with another call begins its prompt with the tokens that Model::position() does not count.
+/// InvalidArgument, before anything has run, for an empty prompt, ids out of range, a prompt that does not fit the rest
+/// of the context, and sampling parameters as check_sample_params has it.
 Result<Generation> generate(Model& model, std::span<const std::uint32_t> prompt, const GenerateOptions& options = {});
 
 struct Perplexity {

@@ -64,8 +64,9 @@ struct ModelMemory {
 /// BufferAllocationError for more than 2^64 bytes.
 Result<ModelMemory> memory_needed(const GgufFile& file, const ModelOptions& options = {});
 
-/// A transformer with its weights on a device and the KV cache of one sequence. Movable (what was moved from can be
-/// assigned to and destroyed, nothing else); used by one thread at a time.
+/// A transformer with its weights on a device and the KV cache of one sequence. Several sequences are several models,
+/// of the same file and device: on the CPU they share the weights, and threads may run one each. Movable (what was
+/// moved from can be assigned to and destroyed, nothing else); used by one thread at a time.
 class Model {
  public:
   /// Errors: GgufParseError as read_model_config, and for a tensor that is missing, of another shape, or has no place
