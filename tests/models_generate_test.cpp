@@ -119,6 +119,18 @@ TEST_F(ModelsGenerate, BadInputIsAnError) {
   EXPECT_FALSE(perplexity(model, Ids(20, 1), {.chunk = 8, .bos = 40}).has_value());
 }
 
+TEST_F(ModelsGenerate, LogitsThatAreNoNumbersAreAnError) {
+  SyntheticModel spoilt = SyntheticModel::create("llama");
+  std::ranges::fill(spoilt.tensor("output_norm.weight").values, 3e38f);  // products overflow, and sums of them are NaN
+  Model model = must(Model::load(must(spoilt.write(dir_ / "spoilt.gguf")), test::cpu(1), {}));
+  const auto expect_error = [](const auto& result) {
+    ASSERT_FALSE(result.has_value());
+    EXPECT_NE(result.error().message.find("NaN"), std::string::npos) << result.error().message;
+  };
+  expect_error(generate(model, prompt_));
+  expect_error(perplexity(model, Ids(20, 1), {.chunk = 10}));
+}
+
 TEST_F(ModelsGenerate, PerplexityIsThatOfTheSecondHalves) {
   Model model = load();
   Ids tokens;

@@ -45,8 +45,11 @@ Result<void> score_chunk(Model& model, std::span<const std::uint32_t> tokens, st
     const std::size_t n = std::min(at_once, last - begin);
     MLXN_ASSIGN(const MlxBuffer buffer, model.forward_all(tokens.subspan(begin, n)));
     MLXN_ASSIGN(const auto logits, buffer.as_slice<float>());
-    for (std::size_t i = 0; i < n; ++i)
-      score.add(negative_log_likelihood(logits.subspan(i * n_vocab, n_vocab), tokens[begin + i + 1]));
+    for (std::size_t i = 0; i < n; ++i) {
+      const double nll = negative_log_likelihood(logits.subspan(i * n_vocab, n_vocab), tokens[begin + i + 1]);
+      if (std::isnan(nll)) return invalid("perplexity: logits of token {} of a chunk are NaN or infinite", begin + i);
+      score.add(nll);
+    }
   }
   return {};
 }

@@ -72,7 +72,7 @@ struct PerplexityOptions {
 
 /// Perplexity of `tokens` by llama.cpp's method: chunks are independent, and in each the tokens of the second half are
 /// scored, which have at least half a chunk of context. Tokens behind the last whole chunk are left out. The model's
-/// sequence is reset. InvalidArgument where there is no whole chunk.
+/// sequence is reset. InvalidArgument where there is no whole chunk, and for logits that are NaN or infinite.
 Result<Perplexity> perplexity(Model& model, std::span<const std::uint32_t> tokens,
                               const PerplexityOptions& options = {});
 
