@@ -15,7 +15,6 @@
 namespace mlx_native {
 namespace {
 
-constexpr std::uint32_t kDefaultContext = 4096;
 constexpr std::uint32_t kMaxChunk = 1u << 14;
 
 }  // namespace

@@ -92,6 +92,19 @@ TEST(CliGenerate, JsonSaysWhyItEndedAndHowToDoItAgain) {
   EXPECT_EQ(json.at("seed"), 7);
 }
 
+TEST(CliGenerate, TheCacheHoldsNoMoreThanIsAskedFor) {
+  const auto run = [](const Arguments& more) {
+    Arguments all = {"--tokens", "1,2,3,4,5", "--ignore-eos", "--json"};
+    all.insert(all.end(), more.begin(), more.end());
+    return json_of(generate(dense_model(), all));
+  };
+  const auto whole = run({"-n", "11", "-c", "2048"}), few = run({"-n", "11"});
+  EXPECT_EQ(few.at("tokens"), whole.at("tokens"));
+  EXPECT_EQ(few.at("stop"), "max_tokens");
+  EXPECT_EQ(few.at("memory").at("kv_cache").get<std::uint64_t>() * 2048 / 256, whole.at("memory").at("kv_cache"));
+  EXPECT_EQ(run({"-n", "0"}).at("stop"), "max_tokens");
+}
+
 TEST(CliGenerate, PromptLongerThanTheContext) {
   const auto outcome = mlxn(generate(dense_model(), {"--tokens", "1,2,3,4,5", "-c", "4"}));
   EXPECT_EQ(outcome.code, 1);

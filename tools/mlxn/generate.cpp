@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -190,6 +191,14 @@ int run_generate(Options& options) {
   const auto file = open_model(options.model);
   const auto tokenizer = must(Tokenizer::load(file));
   const auto prompt = prompt_of(options, tokenizer);
+  // What -n does not need is not paid for: a few tokens already touch most large pages of a cache.
+  if (auto& context = options.model.options.context; context == 0 && options.max_tokens >= 0) {
+    constexpr std::uint64_t kStep = 256;
+    const auto needed = prompt.tokens.size() + static_cast<std::uint64_t>(options.max_tokens);
+    context = static_cast<std::uint32_t>(
+        std::min({(needed + kStep - 1) / kStep * kStep, std::uint64_t{mlx_native::kDefaultContext},
+                  std::uint64_t{must(mlx_native::read_model_config(file)).context_length}}));
+  }
   auto model = load_model(options.model, file, options.device.create());
   if (prompt.tokens.size() > model.context())
     throw Failure(fmt::format("the prompt has {} tokens, and the context holds {} (-c, at most {} for this model)",
@@ -225,7 +234,7 @@ Command add_generate(CLI::App& app) {
   add_number(command, "-n,--n-predict,--predict", options->max_tokens, -1, UINT32_MAX - 1,
              "tokens to generate at most; -1: until the text ends or the context is full");
   add_number(command, "-c,--ctx-size", options->model.options.context, 0, UINT32_MAX,
-             "tokens of prompt and text together; 0: as the model was trained, at most 4096");
+             "tokens of prompt and text together; 0: what -n needs, at most 4096 and what the model was trained for");
   options->device.add_to(command);
   add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0: always the likeliest token");
   add_number(command, "--top-k", sampling.top_k, 0, INT32_MAX, "draw from the K likeliest tokens; 0: from all");

@@ -44,8 +44,10 @@ std::span<const std::string_view> model_architectures();
 /// for an unknown architecture.
 Result<ModelConfig> read_model_config(const GgufFile& file);
 
+inline constexpr std::uint32_t kDefaultContext = 4096;
+
 struct ModelOptions {
-  /// Tokens that the KV cache holds. 0: what the model was trained for, but at most 4096, as the cache grows with it.
+  /// Tokens that the KV cache holds, which grows with it. 0: what the model was trained for, at most kDefaultContext.
   std::uint32_t context = 0;
   DType kv_dtype = DType::F32;  ///< F32 or F16
   /// Tokens of a prompt that go through the model at once; activations grow with it.
