@@ -36,12 +36,14 @@ K_FN void multiply_rows(const typename Tile::Weights* weights, int groups, const
           for (int v = 0; v < kVectors; ++v) sum[m][v] <<= 8;
       }
 #if MLXN_WIDE_DOT
+      // Read anew for each plane: kept from one to the next, codes take the registers of the sums.
+      const auto& codes = (Planes > 1 ? opaque(&w) : &w)->codes;
       MLXN_UNROLL
       for (int j = 0; j < Tile::kGroup / 4; ++j) {
         MLXN_UNROLL
         for (int m = 0; m < M; ++m) {
           const UIntVec four = four_bytes(x[m][g].bytes[p] + 4 * j);
-          for (int v = 0; v < kVectors; ++v) sum[m][v] = dot4(sum[m][v], w.codes[j][v], four);
+          for (int v = 0; v < kVectors; ++v) sum[m][v] = dot4(sum[m][v], codes[j][v], four);
         }
       }
 #else

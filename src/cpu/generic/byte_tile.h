@@ -39,7 +39,7 @@ struct ByteTile {
   static constexpr int kVectors = 2, kColumns = kVectors * kLanes;
   // Two sums for each row and vector in registers.
 #if MLXN_WIDE_DOT
-  static constexpr int kTileRows = kLanes == 16 ? 7 : kLanes == 8 ? (Planes == 3 ? 3 : 4) : 6;
+  static constexpr int kTileRows = kLanes == 16 ? (Planes == 3 ? 6 : 7) : kLanes == 8 ? (Planes == 3 ? 3 : 4) : 6;
 #else
   static constexpr int kTileRows = 3;
 #endif

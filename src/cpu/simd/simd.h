@@ -27,10 +27,15 @@ namespace mlx_native::cpu::MLXN_ISA {
 
 using WideVec = uint64_t __attribute__((vector_size(8 * kLanes)));
 
-/// A number of which the compiler knows nothing, so that what is made of it cannot move out of a loop.
+/// A number or a place of which the compiler knows nothing, so that what is made of it cannot move out of a loop.
 K_FN uint64_t opaque(uint64_t value) {
   asm volatile("" : "+r"(value));
   return value;
+}
+template <class T>
+K_FN const T* opaque(const T* place) {
+  asm volatile("" : "+r"(place));
+  return place;
 }
 
 K_FN Vec splat(float value) { return value - Vec{}; }
