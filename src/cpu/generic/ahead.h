@@ -5,17 +5,20 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-/// Bytes of some rows that are asked for, into L1, while something else is done in steps: the hardware sees no pattern
-/// in the rows, and all at once would fill the queue of misses.
+/// Bytes of some rows that are asked for, into L1 where it has room, while something else is done in steps: the
+/// hardware sees no pattern in the rows, and all at once would fill the queue of misses.
 struct Ahead {
+  static constexpr int kOfL1 = 32 << 10;
+
   const uint8_t* at;  // in the first row
   uint64_t stride;    // bytes from a row to the next
   int rows, bytes;
+  bool into_l2 = rows * bytes > kOfL1;
 
   /// Part i of n, each some of the rows; none of them where i >= n.
   K_FN Ahead part(int i, int n) const {
     const int first = i < n ? i * rows / n : 0, end = i < n ? (i + 1) * rows / n : 0;
-    return {at + first * stride, stride, end - first, bytes};
+    return {at + first * stride, stride, end - first, bytes, into_l2};
   }
   K_FN Ahead none() const { return part(0, 0); }
 
@@ -24,6 +27,7 @@ struct Ahead {
     const uint8_t* at;
     uint64_t stride;
     int bytes;
+    bool into_l2;
     uint32_t rate, done;  // rows of a step and rows so far, times 2^16
 
     K_FN void next() {
@@ -31,13 +35,19 @@ struct Ahead {
       const uint32_t before = done >> 16;
       done += rate;
       for (uint32_t left = (done >> 16) - before; left > 0; --left, at += stride) {
-        for (int i = 0; i < bytes; i += kLine) __builtin_prefetch(at + i);
-        __builtin_prefetch(at + bytes - 1);
+        for (int i = 0; i < bytes; i += kLine) ask(at + i);
+        ask(at + bytes - 1);
       }
+    }
+    K_FN void ask(const uint8_t* line) const {
+      if (into_l2)
+        __builtin_prefetch(line, 0, 2);
+      else
+        __builtin_prefetch(line);
     }
   };
   K_FN Steps in(int steps) const {
-    return {at, stride, bytes, ((uint32_t(rows) << 16) + uint32_t(steps) - 1) / uint32_t(steps), 0};
+    return {at, stride, bytes, into_l2, ((uint32_t(rows) << 16) + uint32_t(steps) - 1) / uint32_t(steps), 0};
   }
 };
 

@@ -19,7 +19,7 @@ struct AmxPanel {
   using Tile = AmxTile<kFolds ? Format::kValues : Format::kGroup, Format::kHasOffset, Planes>;
   static constexpr Precision kAccuracy = kAccuracyOfBytes<Planes>;
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = 16;
-  static constexpr int kLength = Tile::kLength;
+  static constexpr int kLength = Tile::kLength, kBlockColumns = 128;
   static constexpr bool kMultiplyAsks = false;
   static constexpr std::size_t kBytes = kVectors * (kLength / Tile::kUnit) * sizeof(typename Tile::Weights);
 

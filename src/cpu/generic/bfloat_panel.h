@@ -13,7 +13,7 @@ struct BfloatPanel : BfloatRows {
   static constexpr int kVectors = BfloatTile::kVectors, kColumns = BfloatTile::kColumns;
   static constexpr int kTileRows = BfloatTile::kTileRows;
   static constexpr int kLeastRows = 4;  // below it another way is faster
-  static constexpr int kLength = 512;
+  static constexpr int kLength = 512, kBlockColumns = 128;
   static constexpr bool kMultiplyAsks = true;  // for what is `ahead`
   static constexpr std::size_t kBytes = kLength / 2 * sizeof(BfloatTile::Weights);
 

@@ -17,7 +17,7 @@ struct BytePanel {
   static constexpr Precision kAccuracy = kAccuracyOfBytes<Planes>;
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;
   static constexpr int kLeastRows = 2;  // below it another way is faster
-  static constexpr int kLength = 512;
+  static constexpr int kLength = 512, kBlockColumns = 128;
   static constexpr bool kMultiplyAsks = true;  // for what is `ahead`
   static constexpr std::size_t kBytes = kLength / Format::kGroup * sizeof(typename Tile::Weights);
 

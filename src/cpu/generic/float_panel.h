@@ -8,20 +8,41 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
+/// How FloatPanel reads parts of `Length` values of rows of x: where they are, or, if a tile has more rows than a set
+/// of the L1 has lines, copied side by side. For where k is a multiple of 1024, equal places of all rows share a set.
+template <int Length, bool Copied>
+struct FloatRows {
+  using X = const float*;
+  static constexpr bool kPrepares = false;
+  static K_FN X part(const float* row, uint64_t k) { return row + k; }
+};
+template <int Length>
+struct FloatRows<Length, true> {
+  using X = const float*;
+  static constexpr bool kPrepares = true, kSideBySide = true;
+  static constexpr uint64_t kPiece = Length, kPieceBytes = Length * sizeof(float) + 64;  // an odd number of lines
+  static constexpr uint64_t row_bytes(uint64_t k) { return (k + kPiece - 1) / kPiece * kPieceBytes; }
+  static void prepare(const float* x, uint64_t k, uint64_t, uint64_t, uint8_t* to) {
+    __builtin_memcpy(to, x, (k < kPiece ? k : kPiece) * sizeof(float));
+  }
+  static K_FN X part(const uint8_t* row, uint64_t) { return reinterpret_cast<X>(row); }
+};
+
+template <class Format>
+inline constexpr int kFloatLength = kLanes == 16 && Format::kPlain ? 512 : 256;
+
 /// A way of mat_mat.h, for every format.
 template <class Format>
-struct FloatPanel {
+struct FloatPanel : FloatRows<kFloatLength<Format>, (FloatTile::kTileRows > 8)> {
   static constexpr Precision kAccuracy = Precision::Full;
   static constexpr int kVectors = FloatTile::kVectors, kColumns = FloatTile::kColumns;
   static constexpr int kTileRows = FloatTile::kTileRows;
   static constexpr int kLeastRows = 4;  // below it another way is faster
-  static constexpr int kLength = 256;
+  static constexpr int kLength = kFloatLength<Format>, kBlockColumns = kLanes == 16 ? 256 : 128;
   static constexpr bool kMultiplyAsks = true;  // for what is `ahead`
   static constexpr std::size_t kBytes = kLength * sizeof(FloatTile::Weights);
 
-  using X = const float*;
-  static constexpr bool kPrepares = false;
-  static K_FN X part(const float* row, uint64_t k) { return row + k; }
+  using typename FloatRows<kLength, (FloatTile::kTileRows > 8)>::X;
 
   static void decode(const uint8_t* __restrict rows, uint64_t row_stride, int length, uint8_t* __restrict panel, int v,
                      const Ahead& ahead) {

@@ -35,7 +35,8 @@ struct MatMatJob {
   /// Of a block of y, between begin() and end().
   static constexpr bool kTakesAllRows = requires { Way::begin(); };
   static constexpr int kBlockRows = kTakesAllRows ? 512 : 256;
-  static constexpr int kBlockColumns = kColumns < 128 ? 128 / kColumns * kColumns : kColumns;
+  static constexpr int kBlockColumns = Way::kBlockColumns;
+  static_assert(kBlockColumns % kColumns == 0);
 
   const uint8_t* weight;
   uint64_t row_bytes;
@@ -111,7 +112,7 @@ struct MatMatJob {
       float* const to = sums() + (part.column - columns.begin) * (row_end - row);
       if constexpr (kTakesAllRows) {
         typename Way::X x_rows[kBlockRows];
-        for (uint64_t i = row; i < row_end; ++i) x_rows[i - row] = Way::part(x.row(rows, i, k), part.start);
+        for (uint64_t i = row; i < row_end; ++i) x_rows[i - row] = x.part(rows, i, k, part.start);
         Way::multiply(int(row_end - row), local, part.length, x_rows, to, part.start > 0);
       } else {
         multiply(row, row_end, part, in_decode ? ahead.part(1, in_decode) : ahead, to);
@@ -165,7 +166,7 @@ struct MatMatJob {
       const int m = int((end - row + tiles - 1) / tiles);
       typename Way::X x_rows[Way::kTileRows];
       Vec y[Way::kTileRows][kVectors];
-      for (int i = 0; i < m; ++i) x_rows[i] = Way::part(x.row(rows, row + i, k), part.start);
+      for (int i = 0; i < m; ++i) x_rows[i] = x.part(rows, row + i, k, part.start);
       Way::multiply(m, local, part.length, x_rows, y,
                     ahead.part(int(tile), all < kAskingTiles ? int(all) : kAskingTiles));
       const bool last = writes_tiles(block_rows) && part.start + part.length == k && part.columns == kColumns;
@@ -207,7 +208,7 @@ std::size_t mat_mat_scratch(const MatmulArgs& a) {
 
 template <class Format, class Way>
 void mat_mat(const MatmulArgs& a, Team& team) {
-  const Prepared<Way> x{a.scratch};
+  const Prepared<Way> x{a.scratch, a.m};
   x.make(a.input, a.m, a.k, team);
   if constexpr (Way::kPrepares) team.barrier();
   const RowMap rows{a.input, a.output, nullptr, a.m, 1, a.k, a.n};

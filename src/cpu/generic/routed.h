@@ -23,7 +23,7 @@ inline uint64_t products_of(const MatmulIdArgs& a) {
 template <class Way, class MakeJob>
 void routed_product(const MatmulIdArgs& a, Team& team, Pieces pieces, bool alone, const MakeJob& make_job) {
   uint8_t* const memory = alone ? reinterpret_cast<uint8_t*>(team.local()) : a.scratch;
-  const Prepared<Way> x{memory + route_bytes(a)};
+  const Prepared<Way> x{memory + route_bytes(a), a.n_tokens};
   const Route route = route_at(a, memory, alone || team.index() == 0);
   if (alone) {
     x.make(a.input, a.k, {0, a.n_tokens * x.pieces(a.k)});

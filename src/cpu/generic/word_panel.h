@@ -22,7 +22,7 @@ struct WordPanel {
   static constexpr int kVectors = Tile::kVectors, kColumns = Tile::kColumns, kTileRows = Tile::kTileRows;
   static constexpr int kLeastRows = kLanes == 16 ? 32 : 3;  // below it other ways are faster
   static constexpr bool kForMany = true;
-  static constexpr int kLength = 512;
+  static constexpr int kLength = 512, kBlockColumns = 128;
   static constexpr bool kMultiplyAsks = true;  // for what is `ahead`
   static constexpr std::size_t kBytes = kLength / kUnit * sizeof(typename Tile::Weights);
 
