@@ -8,7 +8,7 @@
 //   for a block of kBlockRows rows of x, a block of columns:
 //     for a span of k whose part of x stays in L2, kColumns columns, kLength of the span:
 //       decode, then a tile of rows after the other
-//     write the block of y
+//     write what tiles have not
 #pragma once
 
 #include "args/matmul.h"
@@ -54,7 +54,7 @@ struct MatMatJob {
       for (uint64_t column = columns.begin; column < columns.end; column += kBlockColumns) {
         const uint64_t end = column + kBlockColumns < columns.end ? column + kBlockColumns : columns.end;
         multiply_block(row, row_end, {column, end});
-        const uint64_t written = writes_tiles(row_end - row) ? column + (end - column) / kColumns * kColumns : column;
+        const uint64_t written = kTakesAllRows ? column : column + (end - column) / kColumns * kColumns;
         for (uint64_t i = row; written < end && i < row_end; ++i)
           write_row(i, i - row, row_end - row, {column, end}, written);
       }
@@ -150,26 +150,25 @@ struct MatMatJob {
   /// Of a block of y: kColumns of all rows one after the other.
   K_FN float* sums() const { return reinterpret_cast<float*>(local + kSums); }
 
-  /// Whether whole tiles of the last part go straight to y, whose lines come while the next tile is multiplied: of many
-  /// rows such stores hold the loads up.
-  static constexpr bool writes_tiles(uint64_t block_rows) { return !kTakesAllRows && block_rows <= 64; }
-
   /// Tiles during which the next part is asked for: with more of them the last rows of it come too late.
   static constexpr int kAskingTiles = Format::kPlain ? 4 : 2;
 
-  /// Rows are cut into tiles as even as can be: few rows leave too few sums to fill the pipelines.
+  /// Rows are cut into tiles as even as can be: few rows leave too few sums to fill the pipelines. Whole tiles of the
+  /// last part go straight to y, whose lines come while they are multiplied: such stores would hold loads up.
   void multiply(uint64_t row, uint64_t end, const Part& part, const Ahead& ahead, float* to) const {
-    const uint64_t block_rows = end - row;
+    const bool last = part.start + part.length == k && part.columns == kColumns;
     const uint64_t all = (end - row + Way::kTileRows - 1) / Way::kTileRows;
     for (uint64_t tile = 0; tile < all; ++tile) {
       const uint64_t tiles = all - tile;
       const int m = int((end - row + tiles - 1) / tiles);
       typename Way::X x_rows[Way::kTileRows];
       Vec y[Way::kTileRows][kVectors];
-      for (int i = 0; i < m; ++i) x_rows[i] = x.part(rows, row + i, k, part.start);
+      for (int i = 0; i < m; ++i) {
+        x_rows[i] = x.part(rows, row + i, k, part.start);
+        for (int at = 0; last && at < kColumns; at += 16) __builtin_prefetch(rows.y(row + i) + part.column + at, 1);
+      }
       Way::multiply(m, local, part.length, x_rows, y,
                     ahead.part(int(tile), all < kAskingTiles ? int(all) : kAskingTiles));
-      const bool last = writes_tiles(block_rows) && part.start + part.length == k && part.columns == kColumns;
       for (int i = 0; i < m; ++i) {
         float* const at = last ? rows.y(row + i) + part.column : to;
         for (int v = 0; v < kVectors; ++v, to += kLanes)
