@@ -311,7 +311,7 @@ TEST(CliGenerate, InterruptEndsWithWhatThereIs) {
 // As a shell starts what it runs in the background.
 TEST(CliGenerate, WhatIsIgnoredFromTheStartStaysIgnored) {
   const auto before = std::signal(SIGINT, SIG_IGN);
-  Mlxn process(generate(dense_model(), {"-p", "The", "--ignore-eos", "-n", "200"}), {}, {}, true);
+  Mlxn process(generate(dense_model(), {"-p", "The", "--ignore-eos", "-n", kSlow ? "40" : "200"}), {}, {}, true);
   std::signal(SIGINT, before);
   ASSERT_TRUE(process.wait_for_output(std::chrono::seconds(60)));
   process.signal(SIGINT);
