@@ -79,12 +79,12 @@ const mlxn::Peak& peak_of(const std::string& isa) {
   return *found;
 }
 
-/// Runs for some milliseconds what is measured next. When several cores have slept for a while and then multiply all at
-/// once, a processor gives them less than their speed for milliseconds; the limits are measured behind such work too.
+/// Runs for some milliseconds what is measured next. A core that has slept, or done something else, begins below its
+/// speed, and several that wake together stay there for milliseconds; the limits are measured behind such work too.
 template <class Run>
-void warm_up(const Options& options, int threads, const Run& run) {
+void warm_up(const Options& options, const Run& run) {
   const auto start = Clock::now();
-  while (threads > 1 && seconds_since(start) < options.warm_ms * 1e-3) run();
+  while (seconds_since(start) < options.warm_ms * 1e-3) run();
 }
 
 Cell measure(const Options& options, mlxn::Limits& limits, const Weights& weights, std::vector<NamedSide>& sides,
@@ -107,7 +107,7 @@ Cell measure(const Options& options, mlxn::Limits& limits, const Weights& weight
       if (!s.side) continue;
       // Threads of the side before may spin for milliseconds (libgomp's do) before they sleep.
       std::this_thread::sleep_for(std::chrono::milliseconds(threads > 1 ? options.pause_ms : 2));
-      warm_up(options, threads, [&] { s.side->run(next++ % products.runs); });
+      warm_up(options, [&] { s.side->run(next++ % products.runs); });
       const auto begin = Clock::now();
       s.side->run(next++ % products.runs);
       s.times.push_back(seconds_since(begin) / products.per_run);
@@ -222,7 +222,7 @@ int run(int argc, char** argv) {
   app.add_option("--rounds", options.rounds, "at most");
   app.add_option("--least-rounds", options.least_rounds);
   app.add_option("--pause", options.pause_ms, "milliseconds between the sides, with more than one thread");
-  app.add_option("--warm", options.warm_ms, "milliseconds of untimed runs behind a pause, with more than one thread");
+  app.add_option("--warm", options.warm_ms, "milliseconds of untimed runs behind a pause");
   app.add_option("--megabytes", options.megabytes, "weights that the rounds go through");
   app.add_option("--isa", options.isa, "ours and the limits by this one alone; the others as they were built");
   app.add_option("--json", options.json, "file to write");
