@@ -3,8 +3,8 @@
 // A row of weights is read in steps of a few blocks. Lane i of every vector of codes in a span of a step belongs to the
 // same group, so that the products of a span add up to one vector of integers, which becomes floats once, times one
 // vector of scales; nothing is summed over lanes before the row's end. Which codes lie where is up to word_lanes.h; x
-// is put into that order once. It is rounded to one signed byte or to three (word_products.h), with a scale for each 32
-// values.
+// is put into that order once. It is rounded to one signed byte, two or three (word_products.h), with a scale for each
+// 32 values.
 #pragma once
 
 #include "cpu/generic/factors.h"
@@ -19,18 +19,20 @@ template <class Format, int Planes>
 struct WordDot {
   using Block = typename Format::Block;
   using Lanes = typename LanesOf<Format>::Type;
-  using Sum = WordSum<Format::kBits, Planes, Lanes::kVectors>;
-  static constexpr Precision kAccuracy = Planes == 1 ? Precision::Int8 : Precision::Full;
-  static constexpr int kRowsAtOnce = Planes == 1 || kFolds ? 4 : 2;  // with more the rows of x leave no room in L1
-  /// With more rows panels are faster.
-  static constexpr int kMostRows = Sum::kInPairs && Format::kBits <= (Planes == 1 ? 4 : 6) ? 8 : kRowsAtOnce;
+  using Sum = WordSum<Format::kBits, Planes, Lanes::kVectors, Lanes::kInPlace>;
+  static constexpr Precision kAccuracy = kAccuracyOfBytes<Planes>;
+  static constexpr int kRowsAtOnce = Planes < 3 || kFolds ? 4 : 2;  // with more the rows of x leave no room in L1
+  /// With more rows panels are faster; one row in two digits is Full's.
+  static constexpr int kLeastRows = Planes == 2 ? 2 : 1;
+  static constexpr bool kPanelsLose = Sum::kInPairs && Format::kBits <= (Planes == 1 ? 4 : 6);
+  static constexpr int kMostRows = kPanelsLose ? 8 : Planes == 2 && !kFolds ? 2 : kRowsAtOnce;
 
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
   static constexpr int kOfHalf = kVectors / kHalves;
   static constexpr int kStep = kBlocks * Format::kValues, kScaled = 32;
   static constexpr int kGroups = kStep / Format::kGroup, kSums = kGroups < kLanes ? kLanes : kGroups;
-  /// The largest magnitude of x as an integer, so that a lane's sum of products stays within 32 bits. Codes that stay
-  /// shifted do not; their lowest plane becomes floats by itself.
+  /// The largest magnitude of x as an integer, so that a lane's sum of products stays within 32 bits. With codes that
+  /// stay shifted it may not (word_products.h).
   static constexpr int32_t kLargestCode = Format::kBias ? Format::kBias : (1 << Format::kBits) - 1;
   static constexpr int32_t kOfLane = 0x7fffffff / (4 * kVectors * kLargestCode) - 1;
   static constexpr int32_t kMost = Lanes::kInPlace || kOfLane > Sum::kMost ? Sum::kMost : kOfLane;
@@ -85,8 +87,8 @@ struct WordDot {
   /// Weight rows that are read at once with so many rows of x: sums of all of them stay in registers. Where steps are
   /// so short that loads of x bound them, two rows share these.
   static constexpr int streams(uint64_t m) {
-    constexpr bool kLoadsBound = kLanes == 16 && kSpans == 1 && Format::kBits == 4 && Planes == 1;
-    return MLXN_STREAMS > 1 ? (m > 1 ? 2 : MLXN_STREAMS) : kLoadsBound && m > 2 ? 2 : 1;
+    constexpr bool kLoadsBound = kLanes == 16 && kSpans == 1;
+    return MLXN_STREAMS > 1 ? (m > 1 ? 2 : MLXN_STREAMS) : kLoadsBound && m > (Planes == 3 ? 1 : 2) ? 2 : 1;
   }
   /// Less needs to be under way in each of several streams.
   static constexpr int64_t ahead_of(int streams) {
@@ -162,7 +164,9 @@ struct WordDot {
   static UIntVec sums_of_x(const Digits<Planes, kVectors>& x) {
     UIntVec ones[kOfHalf];
     for (UIntVec& v : ones) v = 0x01010101u + UIntVec{};
-    WordSum<1, Planes, kVectors> sum;
+    using OfOnes = WordSum<1, Planes, kVectors, false>;
+    static_assert(OfOnes::kDigitBits == Sum::kDigitBits);
+    OfOnes sum;
     for (int half = 0; half < kHalves; ++half) sum.add(half, ones, x);
     return sum.total();
   }
@@ -233,7 +237,7 @@ struct WordDot {
     for (int m = 0; m < M; ++m) {
       const Step& of_x = x.steps[m][step];
       Vec sums;
-      if constexpr (Lanes::kInPlace) {
+      if constexpr (!Sum::kJoins) {
         sums = sum[m].float_total();
       } else {
         UIntVec exact = sum[m].total();

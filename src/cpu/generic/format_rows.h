@@ -57,11 +57,13 @@ concept HasWordLanes = HasSmallFactors<Format> ||
 /// Few rows of x in integers.
 template <class Format, class Dot>
 void add_word_rows(const RowSink& sink, const char* variant) {
+  static constexpr uint64_t kOfEach = Dot::kMostRows < Dot::kRowsAtOnce ? Dot::kMostRows : Dot::kRowsAtOnce;
   add_format_row<Format>(
       sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, few_scratch<Dot>>, variant,
       [](const void* args) {
         const auto& a = *static_cast<const MatmulArgs*>(args);
-        return a.m <= Dot::kMostRows / 2 || (a.m <= Dot::kMostRows && (kFolds || fits_l1<Dot>(a.m, a.k)));
+        return a.m >= Dot::kLeastRows &&
+               (a.m <= Dot::kMostRows / 2 || (a.m <= Dot::kMostRows && (kFolds || fits_l1<Dot>(a.m, a.k))));
       },
       Dot::kAccuracy);
   add_format_row<Format>(
@@ -69,7 +71,7 @@ void add_word_rows(const RowSink& sink, const char* variant) {
       scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>, variant,
       [](const void* args) {
         const auto& a = *static_cast<const MatmulIdArgs*>(args);
-        return uint64_t{a.n_tokens} * a.top_k <= uint64_t{Dot::kRowsAtOnce} * a.n_experts;
+        return a.n_tokens >= Dot::kLeastRows && uint64_t{a.n_tokens} * a.top_k <= kOfEach * a.n_experts;
       },
       Dot::kAccuracy);
 }
@@ -167,7 +169,11 @@ void add_format_rows(const RowSink& sink) {
     if constexpr (kHasIntegerUnits<Format>) add_mat_mat_rows<Format, WordPanel<Format>>(sink, "_16bit_words");
 #endif
 #if MLXN_WORD_DOT
-    if constexpr (HasWordLanes<Format>) add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
+    if constexpr (HasWordLanes<Format>) {
+      using Two = WordDot<Format, 2>;  // of 14 bits where pairs of 8-bit codes leave no more
+      if constexpr (Two::kMost >> 14 > 0) add_word_rows<Format, Two>(sink, "_row_16bit");
+      add_word_rows<Format, WordDot<Format, 3>>(sink, "_row_24bit");
+    }
 #endif
 #if MLXN_WIDE_DOT
     if constexpr (kHasPlanesOf16Bits<Format>) add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");

@@ -100,7 +100,7 @@ struct MatVecJob {
   K_FN uint64_t rows_at_once() const { return rows.count < Dot::kRowsAtOnce ? rows.count : Dot::kRowsAtOnce; }
   K_FN void touch(uint64_t column) const {
     // With more rows of x memory waits for arithmetic.
-    constexpr uint64_t kMostRows = MLXN_STREAMS > 1 ? 0 : Dot::kRowsAtOnce >= 4 ? 2 : 1;
+    constexpr uint64_t kMostRows = MLXN_STREAMS > 1 ? 0 : 2;
     if (rows.count <= kMostRows) pages->of(weight + column * row_bytes, weight + rows.n * row_bytes);
   }
 

@@ -2,7 +2,7 @@
 //
 // A value of x is an integer in Planes signed digits, the highest first: q = sum over p of
 // 2^(kDigitBits * (Planes - 1 - p)) * digit p, |q| <= kMost. Products and their sums are exact for every code and
-// digit.
+// digit. Shifted: codes may be shifted to the left, and a lane's sum then not fit 32 bits.
 #pragma once
 
 #include "cpu/generic/word_lanes.h"
@@ -32,7 +32,7 @@ K_FN UIntVec fold(const UIntVec (&halves)[kHalves]) {
 #if MLXN_WIDE_DOT
 
 /// The machine adds four products in 32 bits.
-template <int Bits, int Planes, int Vectors>
+template <int Bits, int Planes, int Vectors, bool Shifted>
 class WordSum {
   static constexpr int kOfHalf = Vectors / kHalves;
 
@@ -40,6 +40,8 @@ class WordSum {
   static constexpr int kDigitBits = 8;
   static constexpr int32_t kMost = 127 << kDigitBits * (Planes - 1);
   static constexpr bool kInPairs = false, kSignedCodes = false;
+  /// Whether all of a sum is one integer; else that of the lowest digits becomes a float by itself.
+  static constexpr bool kJoins = !Shifted || int64_t{4 * Vectors * 255} * kMost <= 0x7fffffff;
 
   WordSum() = default;
   /// `start` is part of the first half's sums.
@@ -56,10 +58,9 @@ class WordSum {
   }
   /// The sums, modulo 2^32.
   K_FN UIntVec total() { return joined(Planes - 1); }
-  /// The sums, of which those of the lowest digits become floats by themselves: all of them need not fit 32 bits.
+  /// The sums where they do not join.
   K_FN Vec float_total() {
     const Vec low = to_float(reinterpret_cast<IntVec>(fold(part_[Planes - 1])));
-    if constexpr (Planes == 1) return low;
     return fma(to_float(reinterpret_cast<IntVec>(joined(Planes - 2))), splat(float(1 << kDigitBits)), low);
   }
 
@@ -80,16 +81,17 @@ class WordSum {
 
 /// The machine adds two products in 16 bits, with saturation, and two of these sums in 32, times a number below 2^15.
 /// Digits are so small that some sums can be added before.
-template <int Bits, int Planes, int Vectors>
+template <int Bits, int Planes, int Vectors, bool /*Shifted: nowhere*/>
 class WordSum {
   static constexpr int kOfHalf = Vectors / kHalves;
 
  public:
-  static constexpr int kDigitBits = 7;
-  static constexpr int32_t kFirst = Bits > 7 && Planes > 1 ? 64 : 127, kOther = 64;  // magnitudes of digits
+  static constexpr int kDigitBits = Planes == 2 && Bits < 8 ? 8 : 7;
+  /// Magnitudes of digits.
+  static constexpr int32_t kFirst = Bits > 7 && Planes > 1 ? 64 : 127, kOther = 1 << (kDigitBits - 1);
   static constexpr int32_t kMost = kFirst << kDigitBits * (Planes - 1);
   /// Codes of 8 bits are multiplied less 2^7 by digits of 8 bits.
-  static constexpr bool kInPairs = true, kSignedCodes = Bits > 7 && Planes == 1;
+  static constexpr bool kInPairs = true, kSignedCodes = Bits > 7 && Planes == 1, kJoins = true;
 
   K_FN void add(int half, const UIntVec (&codes)[kOfHalf], const Digits<Planes, Vectors>& x) {
     MLXN_UNROLL
@@ -115,7 +117,6 @@ class WordSum {
       if (folds_pairs(p)) sum += widen(fold_pairs(pairs_[p][0], pairs_[p][1]), p);
     return sum;
   }
-  K_FN Vec float_total() { return to_float(reinterpret_cast<IntVec>(total())); }
 
  private:
   /// How many sums of two products fit 16 bits.
