@@ -187,16 +187,20 @@ struct WordDot {
     MLXN_UNROLL
     for (int r = 0; r < R; ++r) {
       const Block* const of_row = blocks_of<Format>(reinterpret_cast<const uint8_t*>(blocks) + r * apart);
-      prefetch_ahead<kBlocks>(*of_row, ahead);
-      add(of_row, count, x, step, total[r]);
+      if constexpr (!kAsksBySpan) prefetch_ahead<kBlocks>(*of_row, ahead);
+      add(of_row, count, x, step, ahead, total[r]);
       // Else x is kept for the next row, in too few registers.
       if constexpr (R > 1 && kSpans > 1) asm volatile("" : : : "memory");
     }
   }
 
+  /// Where a step has a span for each block, weights are asked for block by block: those of a step at once hold up its
+  /// loads.
+  static constexpr bool kAsksBySpan = MLXN_STREAMS == 1 && kBlocks > 1 && kSpans == kBlocks;
+
   /// Adds the products of `count` blocks with each row of x.
   template <int M>
-  static K_FN void add(const Block* blocks, int count, const X<M>& x, uint64_t step, Sums<M>& total) {
+  static K_FN void add(const Block* blocks, int count, const X<M>& x, uint64_t step, int64_t ahead, Sums<M>& total) {
     Block padded[kBlocks];
     if (Lanes::kWhole && count < kBlocks) {
       __builtin_memset(padded, 0, sizeof padded);
@@ -214,8 +218,14 @@ struct WordDot {
       }
     }
     MLXN_UNROLL
-    for (int span = 0; span < kSpans; ++span)
-      if (Lanes::kWhole || span < count) add_span(blocks, span, factors.scale(span), x, step, total);
+    for (int span = 0; span < kSpans; ++span) {
+      if (!Lanes::kWhole && span >= count) continue;
+      if constexpr (kAsksBySpan) {
+        prefetch_ahead(blocks[span], ahead);
+        asm volatile("" : : : "memory");  // else all are asked for first
+      }
+      add_span(blocks, span, factors.scale(span), x, step, total);
+    }
   }
 
   template <int M>
