@@ -11,6 +11,7 @@
 #include "cuda/vec/pace.cuh"
 #include "cuda/vec/stream_plan.h"
 #include "gpu/kernels/math.h"
+#include "gpu/kernels/rms_norm.h"
 
 namespace mlx_native::cuda {
 
@@ -153,7 +154,8 @@ constexpr std::uint32_t kNormWarps = 8;
 __device__ __forceinline__ void sum_squares(const float* x, std::uint32_t rows, std::uint32_t k, float* squares,
                                             std::uint32_t warp, int lane) {
   if (warp >= kNormWarps) return;
-  const std::uint32_t lanes = k <= 512 ? 32 : 32 * kNormWarps, thread = 32 * warp + std::uint32_t(lane);
+  const std::uint32_t lanes = k <= gpu::RmsNormShape::kMostOfSimdgroup ? 32 : 32 * kNormWarps,
+                      thread = 32 * warp + std::uint32_t(lane);
   constexpr std::uint32_t kAtOnce = 16;
 #pragma unroll 1
   for (std::uint32_t row = 0; row < rows; ++row, x += k) {

@@ -10,7 +10,8 @@ struct AddNormShape {
   K_STATIC uint32_t kKept = 16;  // values of a thread: all of the row's
 };
 
-/// A row per group; scratch holds one float per simdgroup. Sums are in the order of rms_norm.
+/// A row per group; scratch holds one float per simdgroup. Sums are in the order of rms_norm of rows that it sums by
+/// group.
 template <class Thread>
 K_FN void add_norm(Thread t, K_CONST const AddNormArgs& a, K_SHARED float* scratch) {
   constexpr uint32_t kKept = AddNormShape::kKept, kThreads = AddNormShape::kThreads;

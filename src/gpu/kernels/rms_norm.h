@@ -4,6 +4,12 @@
 
 namespace mlx_native::gpu {
 
+/// Who makes a norm inside another kernel sums as rms_norm does: up to this many values of a row by one simdgroup,
+/// which is then as fast as eight and needs no barrier.
+struct RmsNormShape {
+  K_STATIC uint32_t kMostOfSimdgroup = 512;
+};
+
 /// The sum over a group, in every thread of it. Scratch: a float per simdgroup.
 template <class Thread>
 K_FN float group_sum(Thread t, float x, K_SHARED float* scratch) {

@@ -49,8 +49,7 @@ struct RmsNorm {
   using Args = RmsNormArgs;
   template <class Launcher>
   static void launch(Launcher& on, const Args& a) {
-    // Up to 16 values a lane, one simdgroup is as fast as eight and needs no barrier.
-    if (a.dim <= 512)
+    if (a.dim <= RmsNormShape::kMostOfSimdgroup)
       on.template run<RmsNormKernel<false>>(group_count(tiles(a.rows, RmsNormKernel<false>::kThreads / 32)), a);
     else
       on.template run<RmsNormKernel<true>>(group_count(a.rows), a);

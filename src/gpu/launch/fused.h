@@ -57,7 +57,9 @@ struct HeadsToCache {
 
 struct AddNorm {
   using Args = AddNormArgs;
-  static bool supports(const Args& a) { return a.dim <= AddNormShape::kKept * AddNormShape::kThreads; }
+  static bool supports(const Args& a) {
+    return a.dim > RmsNormShape::kMostOfSimdgroup && a.dim <= AddNormShape::kKept * AddNormShape::kThreads;
+  }
   template <class Launcher>
   static void launch(Launcher& on, const Args& a) {
     on.template run<AddNormKernel>(group_count(a.rows), a);
