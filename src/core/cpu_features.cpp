@@ -36,6 +36,13 @@ bool request_tiles() {
 #endif
 }
 
+bool is_zen4(bool has_avx512) {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!has_avx512 || !__builtin_cpu_is("amd") || !__get_cpuid(1, &eax, &ebx, &ecx, &edx)) return false;
+  const unsigned family = (eax >> 8 & 0xf) + (eax >> 20 & 0xff);
+  return family == 0x19;  // of Zen 3 and Zen 4
+}
+
 CpuFeatures ask() {
   CpuFeatures f;
   __builtin_cpu_init();
@@ -43,6 +50,7 @@ CpuFeatures ask() {
   f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512vnni");
+  f.zen4 = is_zen4(f.avx512);
   // Compilers differ in the names that they know of the rest.
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {

@@ -14,6 +14,8 @@ struct CpuFeatures {
   // Arm, 64 bits
   bool neon = false;
   bool neon_dotprod = false;
+
+  bool zen4 = false;  ///< a processor of that family, with AVX-512
 };
 
 /// Asked once. Threads that exist and those to come may use what there is.

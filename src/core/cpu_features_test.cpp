@@ -38,6 +38,7 @@ TEST(CpuFeatures, AgreeWithTheKernel) {
   EXPECT_EQ(f.avx2, all({"avx2", "fma", "f16c"}));
   EXPECT_EQ(f.avx512, all({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}));
   EXPECT_EQ(f.avx512_bf16, f.avx512 && all({"avx512_bf16"}));
+  EXPECT_TRUE(!f.zen4 || f.avx512);
   EXPECT_EQ(f.avx_vnni, all({"avx_vnni"}));
   EXPECT_TRUE(!f.amx || (f.avx512 && all({"amx_tile", "amx_int8"})));
   EXPECT_FALSE(f.neon);

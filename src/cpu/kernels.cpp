@@ -8,6 +8,8 @@
 
 namespace mlx_native::cpu {
 
+bool streams_into_l2 = false;
+
 using detail::Kernel;
 
 namespace {
@@ -34,7 +36,10 @@ Result<const Isa*> choose() {
 }
 
 const Result<const Isa*>& preferred() {
-  static const Result<const Isa*> isa = choose();
+  static const Result<const Isa*> isa = [] {
+    streams_into_l2 = cpu_features().zen4;
+    return choose();
+  }();
   return isa;
 }
 

@@ -1,9 +1,28 @@
 // Weights asked for before they are needed.
 #pragma once
 
+#include "cpu/isa.h"
 #include "cpu/simd/simd.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
+
+/// A line of weights that one thread reads once, as a stream.
+K_FN void ask_for_stream(const void* line) {
+  if (streams_into_l2)
+    __builtin_prefetch(line, 0, 2);
+  else
+    __builtin_prefetch(line);
+}
+
+/// Asks for the weights behind this block, as the rows of a matrix follow each other in memory: with the rows of x in
+/// between the hardware loses track of them.
+inline constexpr int64_t kPrefetchDistance = 12288;
+template <int Count = 1, class Block>
+K_FN void prefetch_ahead(const Block& block, int64_t distance = kPrefetchDistance) {
+  constexpr int kLine = 64;
+  const char* const at = reinterpret_cast<const char*>(&block) + distance;
+  for (int i = 0; i < int(sizeof(Block)) * Count; i += kLine) ask_for_stream(at + i);
+}
 
 /// Bytes of some rows that are asked for, into L1 where it has room, while something else is done in steps: the
 /// hardware sees no pattern in the rows, and all at once would fill the queue of misses.

@@ -4,6 +4,7 @@
 // and in the end those of a row are added in their order, so that sums do not depend on who made which chunk.
 #pragma once
 
+#include "cpu/generic/ahead.h"
 #include "cpu/generic/attention_parts.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
@@ -20,7 +21,7 @@ template <class T>
 K_FN void prefetch_behind(const T* row, uint32_t dim) {
   constexpr uint32_t kAhead = 8192, kLine = 64;
   for (uint32_t i = 0; i < dim * sizeof(T); i += kLine)
-    __builtin_prefetch(reinterpret_cast<const char*>(row) + kAhead + i);
+    ask_for_stream(reinterpret_cast<const char*>(row) + kAhead + i);
 }
 
 /// M query rows, their softmax so far, and N keys at a time: lane m * N + n is of row m and key n of a group.

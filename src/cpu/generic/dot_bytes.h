@@ -9,6 +9,7 @@
 // largest below that.
 #pragma once
 
+#include "cpu/generic/ahead.h"
 #include "cpu/generic/factors.h"
 #include "cpu/generic/rounding.h"
 #include "cpu/simd/simd.h"

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/generic/dequantize.h"
+#include "cpu/generic/ahead.h"
 #include "cpu/generic/factors.h"
 #include "cpu/simd/simd.h"
 

@@ -7,6 +7,7 @@
 // 32 values.
 #pragma once
 
+#include "cpu/generic/ahead.h"
 #include "cpu/generic/factors.h"
 #include "cpu/generic/rounding.h"
 #include "cpu/generic/word_products.h"
@@ -91,8 +92,8 @@ struct WordDot {
     return MLXN_STREAMS > 1 ? (m > 1 ? 2 : MLXN_STREAMS) : kLoadsBound && m > (Planes == 3 ? 1 : 2) ? 2 : 1;
   }
   /// Less needs to be under way in each of several streams.
-  static constexpr int64_t ahead_of(int streams) {
-    return streams == 1 ? kPrefetchDistance : MLXN_STREAMS > 1 ? 2048 : 4608;
+  static K_FN int64_t ahead_of(int streams) {
+    return streams == 1 || streams_into_l2 ? kPrefetchDistance : MLXN_STREAMS > 1 ? 2048 : 4608;
   }
 
   /// Of R weight rows, `apart` bytes from one to the next. Not inlined: its constants and sums fill the registers.

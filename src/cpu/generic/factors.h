@@ -6,16 +6,6 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-/// Asks for the weights behind this block, as the rows of a matrix follow each other in memory: with the rows of x in
-/// between the hardware loses track of them.
-inline constexpr int64_t kPrefetchDistance = 12288;
-template <int Count = 1, class Block>
-K_FN void prefetch_ahead(const Block& block, int64_t distance = kPrefetchDistance) {
-  constexpr int kLine = 64;
-  const char* const at = reinterpret_cast<const char*>(&block) + distance;
-  for (int i = 0; i < int(sizeof(Block)) * Count; i += kLine) __builtin_prefetch(at + i);
-}
-
 /// A product with a group is scale * sum of code * x + rest * sum of x, with rest = offset - bias * scale.
 template <class Format>
 constexpr bool kHasRest = Format::kHasOffset || Format::kBias != 0;

@@ -115,7 +115,8 @@ struct PlainTile {
   /// Rows [row, row + M) of x with `count` weight rows; the last of these stands for those that are missing.
   template <int Columns, int M>
   void multiply(uint64_t row, uint64_t column, int count) const {
-    constexpr int kOfLine = 64 / sizeof(Block), kAhead = (Columns > 1 ? 2048 : 6144) / sizeof(Block);
+    constexpr int kOfLine = 64 / sizeof(Block);
+    const int ahead = (streams_into_l2 ? 8192 : Columns > 1 ? 2048 : 6144) / int(sizeof(Block));
     const Block* w[Columns];
     const uint8_t* from[M];
     Vec total[Columns][M] = {};
@@ -126,8 +127,8 @@ struct PlainTile {
     for (; i + kOfLine <= k; i += kOfLine) {
       // Weights of the same rows, or of the next ones, while the first rows of x are multiplied.
       if (row == 0) {
-        const uint64_t at = i + kAhead < k ? i + kAhead : i + kAhead - k + Columns * row_bytes / sizeof(Block);
-        for (int c = 0; c < Columns; ++c) __builtin_prefetch(w[c] + at);
+        const uint64_t at = i + ahead < k ? i + ahead : i + ahead - k + Columns * row_bytes / sizeof(Block);
+        for (int c = 0; c < Columns; ++c) ask_for_stream(w[c] + at);
       }
       MLXN_UNROLL
       for (int j = 0; j < kOfLine; j += kOfVector) {
