@@ -1,6 +1,7 @@
 #include "cuda/attention/families.h"
 
 #include "cuda/attention/split_cache.h"
+#include "cuda/attention/token.h"
 #include "gpu/launch/attention.h"
 
 namespace mlx_native::cuda {
@@ -38,9 +39,46 @@ void launch(const AttentionArgs& a, Launch& on) {
   }
 }
 
+struct TokenAttention {
+  using Args = AttentionArgs;
+  using Common = gpu::Attention;
+  static bool supports(const Args& a) { return a.n_tokens == 1; }
+  static bool f16(const Args& a) { return a.f16; }
+};
+struct TokenHeadsAttention {
+  using Args = HeadsAttentionArgs;
+  using Common = gpu::HeadsAttention;
+  static bool supports(const Args& a) { return Common::supports(a); }
+  static bool f16(const Args& a) { return a.heads.f16; }
+};
+/// By clusters, or as the common kernels do it.
+template <class Family>
+void launch_token_family(const void* args, void* launch) {
+  const auto& a = *static_cast<const typename Family::Args*>(args);
+  Launch& on = *static_cast<Launch*>(launch);
+  if (!(Family::f16(a) ? launch_token<std::uint16_t>(on, a) : launch_token<float>(on, a)))
+    run_family<typename Family::Common>(args, launch);
+}
+template <class Family>
+Kernel token_kernel_row(std::string_view name, Op op) {
+  return {
+      .name = std::string(name),
+      .backend = Backend::Cuda,
+      .op = op,
+      .format = {},
+      .entry = launch_token_family<Family>,
+      .supports = [](const void* args) { return Family::supports(*static_cast<const typename Family::Args*>(args)); }};
+}
+
 }  // namespace
 
 std::vector<Kernel> attention_kernels() {
+  Kernel token = token_kernel_row<TokenAttention>("cuda.token.attention", Op::Attention);
+  token.scratch_bytes = [](const void* args) {
+    return gpu::Attention::scratch_bytes(*static_cast<const AttentionArgs*>(args));
+  };
+  Kernel heads = token_kernel_row<TokenHeadsAttention>("cuda.token.heads_attention", Op::HeadsAttention);
+  heads.alone = token.entry;
   return {{.name = "cuda.flash.attention",
            .backend = Backend::Cuda,
            .op = Op::Attention,
@@ -48,7 +86,9 @@ std::vector<Kernel> attention_kernels() {
            .entry = [](const void* args,
                        void* on) { launch(*static_cast<const AttentionArgs*>(args), *static_cast<Launch*>(on)); },
            .supports = [](const void* args) { return supports(*static_cast<const AttentionArgs*>(args)); },
-           .scratch_bytes = [](const void* args) { return scratch_bytes(*static_cast<const AttentionArgs*>(args)); }}};
+           .scratch_bytes = [](const void* args) { return scratch_bytes(*static_cast<const AttentionArgs*>(args)); }},
+          token,
+          heads};
 }
 
 }  // namespace mlx_native::cuda

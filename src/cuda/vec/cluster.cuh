@@ -35,4 +35,12 @@ __device__ __forceinline__ void send(float* own, const float4& v, ClusterBarrier
                : "memory");
 }
 
+/// The same with two.
+__device__ __forceinline__ void send(float* own, const float2& v, ClusterBarrier& barrier, std::uint32_t rank) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];" ::"r"(
+                   address_in_group(own, rank)),
+               "f"(v.x), "f"(v.y), "r"(address_in_group(&barrier, rank))
+               : "memory");
+}
+
 }  // namespace mlx_native::cuda

@@ -86,16 +86,19 @@ inline bool may_begin(const Launch& on, const StreamPlan& plan) {
          !(on.is_new && ((plan.gated && on.is_new(plan.target[1].weight)) || (plan.norm && on.is_new(plan.norm))));
 }
 
-/// As spread(), by boxes only where a group has so many stages that they make up for the maps, which the copy engine
-/// must ask for first.
+/// As spread() for so many groups, by boxes only where a group has so many stages that they make up for the maps, which
+/// the copy engine must ask for first. What a group with several turns of several steps does not need of shared memory
+/// is left to the kernel behind, if that is small; with fewer it had better begin later.
 template <class Format, int kRows>
-bool spread_stream(StreamPlan& plan, const Machine& machine) {
+bool spread_stream(StreamPlan& plan, const Machine& machine, std::uint32_t groups) {
   constexpr std::uint32_t kFewestOfBoxes = 8;
   set_steps(plan);
-  const std::uint32_t turns = (items_of(plan) - 1) / machine.multiprocessors + 1;
-  const std::uint32_t stages = turns * ((plan.units - 1) / plan.step_units + 1) * (plan.gated ? 2 : 1);
-  plan.boxes = plan.boxes && stages >= kFewestOfBoxes;
-  return spread(plan, stream_shape<Format, kRows>(), machine.shared_bytes);
+  const std::uint32_t turns = (items_of(plan) - 1) / groups + 1;
+  const std::uint32_t turn_stages = ((plan.units - 1) / plan.step_units + 1) * (plan.gated ? 2 : 1);
+  plan.boxes = plan.boxes && turns * turn_stages >= kFewestOfBoxes;
+  const std::uint32_t team_turns = (turns - 1) / kStreamTeams + 1;
+  const std::uint32_t needed = turns > 1 && turn_stages > 1 ? kStreamTeams * team_turns * turn_stages : kMostStages;
+  return spread(plan, stream_shape<Format, kRows>(), machine.shared_bytes, std::min(kMostStages, needed));
 }
 
 inline cudaError_t map_boxes(StreamPlan& plan) {
@@ -109,7 +112,7 @@ inline cudaError_t map_boxes(StreamPlan& plan) {
 /// False where there is too little shared memory.
 template <class Format, int kRows>
 bool launch_stream(Launch& on, StreamPlan plan) {
-  if (!spread_stream<Format, kRows>(plan, on.machine)) return false;
+  if (!spread_stream<Format, kRows>(plan, on.machine, on.machine.multiprocessors)) return false;
   if (on.status == cudaSuccess) on.status = map_boxes(plan);
   on.start(reinterpret_cast<const void*>(&stream_kernel<Format, kRows>),
            {std::min(on.machine.multiprocessors, items_of(plan)), kStreamThreads, plan.shared_bytes}, &plan,
@@ -135,9 +138,12 @@ inline std::uint32_t deal_groups(StreamPair& pair, std::uint32_t most) {
 template <class First, class Second>
 bool launch_pair(Launch& on, StreamPair pair) {
   StreamPlan &first = pair.plan[0], &second = pair.plan[1];
-  if (!spread_stream<First, 2>(first, on.machine) || !spread_stream<Second, 2>(second, on.machine)) return false;
   if (on.machine.multiprocessors < 2) return false;
+  set_steps(first), set_steps(second);
   const std::uint32_t groups = deal_groups(pair, on.machine.multiprocessors);
+  if (!spread_stream<First, 2>(first, on.machine, pair.groups) ||
+      !spread_stream<Second, 2>(second, on.machine, groups - pair.groups))
+    return false;
   if (on.status == cudaSuccess) on.status = map_boxes(first);
   if (on.status == cudaSuccess) on.status = map_boxes(second);
   on.start(reinterpret_cast<const void*>(&stream_pair_kernel<First, Second, 2>),

@@ -63,8 +63,10 @@ inline void set_steps(StreamPlan& plan) {
 }
 static_assert(kStreamWarps == 8);
 
-/// Completes a plan whose pointers and sizes are set. Returns whether `bytes` of shared memory are enough.
-inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes) {
+/// Completes a plan whose pointers and sizes are set, with at most `most_stages`. Returns whether `bytes` of shared
+/// memory are enough.
+inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes,
+                   std::uint32_t most_stages = kMostStages) {
   set_steps(plan);
   plan.box_units_log2 = 3 - plan.step_slabs_log2;
   const auto pitch = [&] { return ring_pitch(1u << plan.box_units_log2, shape.row_bytes, shape.aligned); };
@@ -79,7 +81,7 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
   plan.sums_at = room.take(plan.units * shape.sum_bytes);
   plan.x_at = room.take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
   room.leave(256);  // columns that are none are read too
-  if (!room.put_ring(plan, bytes, {.fewest = kStreamTeams + 1, .most = kMostStages, .teams = kStreamTeams},
+  if (!room.put_ring(plan, bytes, {.fewest = kStreamTeams + 1, .most = most_stages, .teams = kStreamTeams},
                      {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
     return false;
   plan.ahead = stages_ahead(plan, 48 << 10);

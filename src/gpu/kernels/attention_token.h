@@ -95,17 +95,17 @@ K_FN float remembered(float x) {
   if constexpr (sizeof(T) == 2) return half_to_float(float_to_half(x));
   return x;
 }
-/// This lane's share of the n values of a made head.
-template <int kPack, int kChunks>
-K_FN LaneValues<kPack, kChunks> share_of(const K_SHARED float* head, uint32_t lane, uint32_t n) {
+/// This lane's share of the n values of a head.
+template <int kPack, int kChunks, class T>
+K_FN LaneValues<kPack, kChunks> share_of(const K_SHARED T* head, uint32_t lane, uint32_t n) {
   LaneValues<kPack, kChunks> values;
   K_UNROLL
   for (int c = 0; c < kChunks; ++c) {
     const uint32_t i = (32 * uint32_t(c) + lane) * kPack;
-    Pack<float, kPack> pack = {};
-    if (i < n) pack = *reinterpret_cast<const K_SHARED Pack<float, kPack>*>(head + i);
+    Pack<T, kPack> pack = {};
+    if (i < n) pack = *reinterpret_cast<const K_SHARED Pack<T, kPack>*>(head + i);
     K_UNROLL
-    for (int j = 0; j < kPack; ++j) values.v[c * kPack + j] = pack.v[j];
+    for (int j = 0; j < kPack; ++j) values.v[c * kPack + j] = as_float(pack.v[j]);
   }
   return values;
 }
@@ -142,6 +142,88 @@ K_FN Values<kept_values(kCount, kApart)> add_over_lanes(Thread t, Values<kCount>
   }
 }
 
+/// What a simdgroup knows of kRows rows behind the keys that it took.
+template <int kPack, int kChunks, int kRows, int kKeys>
+struct TokenRows {
+  K_STATIC int kShare = kPack * kChunks, kCount = kRows * kKeys, kLeft = kCount > 32 ? kCount / 32 : 1;
+  K_STATIC uint32_t kCopies = kCount < 32 ? 32 / kCount : 1, kRowLanes = 32 / kRows;
+
+  LaneValues<kPack, kChunks> query[kRows], sums[kRows];
+  float row_max, weight_sum;  // of the row whose scores are this lane's, the sum of this lane's
+
+  K_FN void begin() {
+    row_max = -infinity(), weight_sum = 0.0f;
+    K_UNROLL
+    for (int m = 0; m < kRows; ++m) {
+      K_UNROLL
+      for (int i = 0; i < kShare; ++i) sums[m].v[i] = 0.0f;
+    }
+  }
+  /// Keys of positions first ... and their values; what is not before `stop` is not seen.
+  template <class Thread>
+  K_FN void take(Thread t, K_CONST const AttentionArgs& a, const LaneValues<kPack, kChunks> (&k)[kKeys],
+                 const LaneValues<kPack, kChunks> (&v)[kKeys], uint64_t first, uint64_t stop) {
+    Values<kCount> products;
+    K_UNROLL
+    for (int m = 0; m < kRows; ++m) {
+      K_UNROLL
+      for (int j = 0; j < kKeys; ++j) {
+        float dot = 0.0f;
+        K_UNROLL
+        for (int i = 0; i < kShare; ++i) dot = multiply_add(query[m].v[i], k[j].v[i], dot);
+        products.v[m * kKeys + j] = dot;
+      }
+    }
+    const Values<kLeft> scores = add_over_lanes<kCount, 16>(t, products);
+    float weight[kLeft], largest = -infinity();
+    K_UNROLL
+    for (int i = 0; i < kLeft; ++i) {
+      const uint32_t index = kCount < 32 ? t.lane() / kCopies : t.lane() * kLeft + uint32_t(i);
+      float s = scores.v[i] * a.scale;
+      if (a.softcap != 0.0f) s = a.softcap * hyperbolic_tangent(s / a.softcap);
+      weight[i] = first + index % kKeys < stop ? s : -infinity();
+      largest = weight[i] > largest ? weight[i] : largest;
+    }
+    K_UNROLL
+    for (uint32_t apart = kRowLanes / 2; apart > 0; apart /= 2) {
+      const float other = t.simd_shuffle_xor(largest, apart);
+      largest = other > largest ? other : largest;
+    }
+    const float now = largest > row_max ? largest : row_max, base = now == -infinity() ? 0.0f : now;
+    const float factor = exponential(row_max - base);
+    row_max = now;
+    weight_sum = weight_sum * factor;
+    K_UNROLL
+    for (int i = 0; i < kLeft; ++i) {
+      // A score that is NaN stays one.
+      weight[i] = weight[i] == -infinity() ? 0.0f : exponential(weight[i] - base);
+      weight_sum = weight_sum + weight[i];
+    }
+    K_UNROLL
+    for (int m = 0; m < kRows; ++m) {
+      const float row_factor = t.simd_broadcast(factor, uint32_t(m) * kRowLanes);
+      K_UNROLL
+      for (int i = 0; i < kShare; ++i) sums[m].v[i] = sums[m].v[i] * row_factor;
+      K_UNROLL
+      for (int j = 0; j < kKeys; ++j) {
+        const uint32_t index = uint32_t(m * kKeys + j);
+        const float w = t.simd_broadcast(weight[index % kLeft], kCount < 32 ? index * kCopies : index / kLeft);
+        K_UNROLL
+        for (int i = 0; i < kShare; ++i)
+          sums[m].v[i] = w == 0.0f ? sums[m].v[i] : multiply_add(w, v[j].v[i], sums[m].v[i]);
+      }
+    }
+  }
+  /// The sum of a row's weights, in all of its lanes.
+  template <class Thread>
+  K_FN void add_weights(Thread t) {
+    K_UNROLL
+    for (uint32_t apart = kRowLanes / 2; apart > 0; apart /= 2)
+      weight_sum = weight_sum + t.simd_shuffle_xor(weight_sum, apart);
+    weight_sum = weight_sum / float(kCopies);
+  }
+};
+
 /// With kMakesHeads, scratch has kMadeBytes more, which begin_heads() was called for.
 template <class T, int kPack, int kChunks, int kMostRows, class Thread, class Problem>
 K_FN void attend_token(Thread t, K_CONST const Problem& problem, K_SHARED float* scratch) {
@@ -150,8 +232,7 @@ K_FN void attend_token(Thread t, K_CONST const Problem& problem, K_SHARED float*
   using Share = LaneValues<kPack, kChunks>;
   using Shape = AttentionTokenShape<kPack * kChunks, kMostRows>;
   constexpr int kShare = kPack * kChunks, kRows = Shape::kRows, kKeys = Shape::kKeys, kSlice = Shape::kSlice;
-  constexpr int kCount = kRows * kKeys, kLeft = kCount > 32 ? kCount / 32 : 1;
-  constexpr uint32_t kCopies = kCount < 32 ? 32 / kCount : 1, kRowLanes = 32 / kRows;
+  constexpr uint32_t kRowLanes = 32 / kRows;
   K_CONST const AttentionArgs& a = p.attention;
   const uint32_t group = a.n_heads / a.n_kv_heads, tiles = (group - 1) / kRows + 1;
   const uint64_t units = uint64_t(a.n_kv_heads) * tiles * p.splits;
@@ -176,18 +257,16 @@ K_FN void attend_token(Thread t, K_CONST const Problem& problem, K_SHARED float*
     const uint32_t rows = group - tile * kRows < uint32_t(kRows) ? group - tile * kRows : uint32_t(kRows);
 
     if constexpr (kMakes) make_heads<Shape>(t, problem, first_row, rows, kv_head, made);
-    Share query[kRows], sums[kRows];
+    TokenRows<kPack, kChunks, kRows, kKeys> state;
+    state.begin();
     K_UNROLL
     for (int m = 0; m < kRows; ++m) {
       const uint64_t row = uint32_t(m) < rows ? first_row + uint32_t(m) : first_row;
       if constexpr (kMakes)
-        query[m] = share_of<kPack, kChunks>(made + (1 + m) * kSlice, t.lane(), a.head_dim);
+        state.query[m] = share_of<kPack, kChunks>(made + (1 + m) * kSlice, t.lane(), a.head_dim);
       else
-        query[m] = load_share<float, kPack, kChunks>(a.query + row * a.head_dim, t.lane(), a.head_dim);
-      K_UNROLL
-      for (int i = 0; i < kShare; ++i) sums[m].v[i] = 0.0f;
+        state.query[m] = load_share<float, kPack, kChunks>(a.query + row * a.head_dim, t.lane(), a.head_dim);
     }
-    float row_max = -infinity(), weight_sum = 0.0f;  // of the row whose scores are this lane's, the sum of this lane's
     for (uint64_t first = start + t.simdgroup() * kKeys; first < stop; first += Shape::kStep) {
       Share k[kKeys], v[kKeys];
       K_UNROLL
@@ -207,71 +286,20 @@ K_FN void attend_token(Thread t, K_CONST const Problem& problem, K_SHARED float*
             k[j].v[i] = remembered<T>(own_key.v[i]), v[j].v[i] = remembered<T>(own_value.v[i]);
         }
       }
-      Values<kCount> products;
-      K_UNROLL
-      for (int m = 0; m < kRows; ++m) {
-        K_UNROLL
-        for (int j = 0; j < kKeys; ++j) {
-          float dot = 0.0f;
-          K_UNROLL
-          for (int i = 0; i < kShare; ++i) dot = multiply_add(query[m].v[i], k[j].v[i], dot);
-          products.v[m * kKeys + j] = dot;
-        }
-      }
-      const Values<kLeft> scores = add_over_lanes<kCount, 16>(t, products);
-      float weight[kLeft], largest = -infinity();
-      K_UNROLL
-      for (int i = 0; i < kLeft; ++i) {
-        const uint32_t index = kCount < 32 ? t.lane() / kCopies : t.lane() * kLeft + uint32_t(i);
-        float s = scores.v[i] * a.scale;
-        if (a.softcap != 0.0f) s = a.softcap * hyperbolic_tangent(s / a.softcap);
-        weight[i] = first + index % kKeys < stop ? s : -infinity();
-        largest = weight[i] > largest ? weight[i] : largest;
-      }
-      K_UNROLL
-      for (uint32_t apart = kRowLanes / 2; apart > 0; apart /= 2) {
-        const float other = t.simd_shuffle_xor(largest, apart);
-        largest = other > largest ? other : largest;
-      }
-      const float now = largest > row_max ? largest : row_max, base = now == -infinity() ? 0.0f : now;
-      const float factor = exponential(row_max - base);
-      row_max = now;
-      weight_sum = weight_sum * factor;
-      K_UNROLL
-      for (int i = 0; i < kLeft; ++i) {
-        // A score that is NaN stays one.
-        weight[i] = weight[i] == -infinity() ? 0.0f : exponential(weight[i] - base);
-        weight_sum = weight_sum + weight[i];
-      }
-      K_UNROLL
-      for (int m = 0; m < kRows; ++m) {
-        const float row_factor = t.simd_broadcast(factor, uint32_t(m) * kRowLanes);
-        K_UNROLL
-        for (int i = 0; i < kShare; ++i) sums[m].v[i] = sums[m].v[i] * row_factor;
-        K_UNROLL
-        for (int j = 0; j < kKeys; ++j) {
-          const uint32_t index = uint32_t(m * kKeys + j);
-          const float w = t.simd_broadcast(weight[index % kLeft], kCount < 32 ? index * kCopies : index / kLeft);
-          K_UNROLL
-          for (int i = 0; i < kShare; ++i)
-            sums[m].v[i] = w == 0.0f ? sums[m].v[i] : multiply_add(w, v[j].v[i], sums[m].v[i]);
-        }
-      }
+      state.take(t, a, k, v, first, stop);
     }
-    K_UNROLL
-    for (uint32_t apart = kRowLanes / 2; apart > 0; apart /= 2)
-      weight_sum = weight_sum + t.simd_shuffle_xor(weight_sum, apart);
+    state.add_weights(t);
     const uint32_t own = t.simdgroup() * kRows;
     if (t.lane() % kRowLanes == 0) {
-      states[3 * (own + t.lane() / kRowLanes)] = row_max;
-      states[3 * (own + t.lane() / kRowLanes) + 1] = weight_sum / float(kCopies);
+      states[3 * (own + t.lane() / kRowLanes)] = state.row_max;
+      states[3 * (own + t.lane() / kRowLanes) + 1] = state.weight_sum;
     }
     K_UNROLL
     for (int m = 0; m < kRows; ++m) {
       K_UNROLL
       for (int i = 0; i < kShare; ++i)
         scratch[(own + uint32_t(m)) * kSlice + (32 * uint32_t(i / kPack) + t.lane()) * kPack + uint32_t(i % kPack)] =
-            sums[m].v[i];
+            state.sums[m].v[i];
     }
     t.barrier();
     if (t.thread_in_group() < t.simdgroups() * kRows) {
@@ -311,9 +339,9 @@ K_FN void attend_token(Thread t, K_CONST const Problem& problem, K_SHARED float*
       const uint64_t partial = uint64_t(split) * a.n_heads + row;
       if (start < stop) partials[partial * a.head_dim + at] = sum;
       if (at == 0) {
-        K_GLOBAL float* const state = partials + uint64_t(p.splits) * a.n_heads * a.head_dim + 2 * partial;
-        state[0] = totals[2 * m];
-        state[1] = totals[2 * m + 1];
+        K_GLOBAL float* const to = partials + uint64_t(p.splits) * a.n_heads * a.head_dim + 2 * partial;
+        to[0] = totals[2 * m];
+        to[1] = totals[2 * m + 1];
       }
     }
     if constexpr (kMakes)

@@ -37,37 +37,55 @@ K_FN void store_in_cache(K_GLOBAL uint8_t* cache, uint64_t at, float x, uint32_t
     reinterpret_cast<K_GLOBAL float*>(cache)[at] = x;
 }
 
-/// A head's row from memory to `head`: normed where there is a weight, and rotated by `angles` (heads_angles) where it
-/// `rotates`. By a simdgroup, while all others of the group do the same for theirs; from null: for none.
+/// A lane's values of a head: every 32nd.
+struct HeadRow {
+  K_STATIC uint32_t kKept = HeadsShape::kMostDim / 32;
+  float v[kKept];
+};
+/// Null: `missing` everywhere.
 template <class Thread>
-K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, const K_GLOBAL float* from, const K_GLOBAL float* norm,
-                    bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
-  constexpr uint32_t kKept = HeadsShape::kMostDim / 32;
-  K_CONST const HeadsToCacheArgs& a = p.heads;
-  float kept[kKept], weight[kKept], sum = 0.0f;
+K_FN HeadRow load_head(Thread t, const K_GLOBAL float* from, uint32_t n, float missing) {
+  HeadRow row;
   K_UNROLL
-  for (uint32_t j = 0; j < kKept; ++j) {
+  for (uint32_t j = 0; j < HeadRow::kKept; ++j) {
     const uint32_t i = t.lane() + 32 * j;
-    kept[j] = from && i < a.head_dim ? from[i] : 0.0f;
-    weight[j] = norm && i < a.head_dim ? norm[i] : 1.0f;
+    row.v[j] = from && i < n ? from[i] : missing;
   }
+  return row;
+}
+
+/// A row to `head`, if it `is`: normed where there is a weight, and rotated by `angles` (heads_angles) where it
+/// `rotates`. By a simdgroup, while all others that its barrier waits for do the same for theirs.
+template <class Thread>
+K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, HeadRow row, bool has_norm, HeadRow norm, bool is,
+                    bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
+  K_CONST const HeadsToCacheArgs& a = p.heads;
+  float sum = 0.0f;
   K_UNROLL
-  for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(kept[j], kept[j], sum);
+  for (uint32_t j = 0; j < HeadRow::kKept; ++j) sum = multiply_add(row.v[j], row.v[j], sum);
   sum = t.simd_sum(sum);
-  const float r = norm ? 1.0f / square_root(sum / float(a.head_dim) + a.eps) : 1.0f;
+  const float r = has_norm ? 1.0f / square_root(sum / float(a.head_dim) + a.eps) : 1.0f;
   K_UNROLL
-  for (uint32_t j = 0; j < kKept; ++j) {
+  for (uint32_t j = 0; j < HeadRow::kKept; ++j) {
     const uint32_t i = t.lane() + 32 * j;
-    if (from && i < a.head_dim) head[i] = norm ? kept[j] * r * weight[j] : kept[j];
+    if (is && i < a.head_dim) head[i] = has_norm ? row.v[j] * r * norm.v[j] : row.v[j];
   }
   t.barrier();
-  for (uint32_t pair = t.lane(); pair < a.rope_dim / 2 && from && rotates; pair += 32) {
+  for (uint32_t pair = t.lane(); pair < a.rope_dim / 2 && is && rotates; pair += 32) {
     const uint32_t first = a.adjacent ? 2 * pair : pair, second = first + a.pair_split;
     const float x = head[first], y = head[second], sine = angles[2 * pair], cosine = angles[2 * pair + 1];
     head[first] = x * cosine - y * sine;
     head[second] = x * sine + y * cosine;
   }
   t.barrier();
+}
+/// From memory; null: none.
+template <class Thread>
+K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, const K_GLOBAL float* from, const K_GLOBAL float* norm,
+                    bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
+  const uint32_t n = p.heads.head_dim;
+  const HeadRow row = load_head(t, from, n, 0.0f), weight = load_head(t, norm, n, 1.0f);
+  make_head(t, p, row, norm != nullptr, weight, from != nullptr, rotates, angles, head);
 }
 
 /// A group for a part of a token's heads, a simdgroup for one of them at a time: first queries, then keys, then values.

@@ -213,7 +213,6 @@ struct HeadsAttention {
       launch_as<float>(on, args);
   }
 
- private:
   static AttentionArgs attention(const Args& args) {
     const HeadsToCacheArgs& h = args.heads;
     return {.query = h.query,
@@ -233,6 +232,8 @@ struct HeadsAttention {
             .scale = args.scale,
             .softcap = args.softcap};
   }
+
+ private:
   template <class T, class Launcher>
   static void launch_as(Launcher& on, const Args& args) {
     const AttentionArgs a = attention(args);

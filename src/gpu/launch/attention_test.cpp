@@ -115,6 +115,28 @@ TEST_P(GpuAttention, SplitsOfTheKeys) {
   }
 }
 
+TEST_P(GpuAttention, OneTokenOfManyShapes) {
+  for (const bool f16 : {false, true}) {
+    for (const std::uint32_t dim : {64u, 80u, 96u, 112u, 128u, 192u, 256u, 512u})
+      for (const std::uint32_t heads : {2u, 4u, 6u, 16u})
+        expect_attended({1, heads, 2, dim, 90, heads == 2 ? 0u : 70u}, f16);
+    expect_attended({1, 8, 2, 128, 300, 250, 33}, f16);            // a window
+    expect_attended({1, 8, 2, 128, 300, 1000, 290, 5}, f16);       // in a ring that has gone round; a softcap
+    expect_attended({1, 6, 2, 64, 300, 299, 0, 0, true, 8}, f16);  // large and small values
+    expect_attended({1, 40, 40, 64, 200, 150}, f16);               // fewer groups for each of many heads
+    expect_attended({1, 150, 150, 64, 40, 39}, f16);               // one
+    expect_attended({1, 4, 1, 128, 100, 4'294'967'290u}, f16);     // the last positions
+    if (GetParam() == Backend::Emulator) continue;
+    for (const std::uint32_t capacity : {129u, 700u, 1024u, 1025u, 5000u})
+      for (const std::uint32_t first : {capacity - 1, capacity / 2, 2 * capacity + 77}) {
+        expect_attended({1, 8, 2, 128, capacity, first}, f16);
+        expect_attended({1, 2, 2, 80, capacity, first, capacity / 3}, f16);
+        expect_attended({1, 3, 1, 256, capacity, first}, f16);
+      }
+    expect_attended({1, 4, 1, 64, 40'000, 39'999}, f16);  // more than one launch has
+  }
+}
+
 TEST_P(GpuAttention, TilesOfManyTokens) {
   for (const bool f16 : {false, true}) {
     for (const std::uint32_t dim : {64u, 80u, 96u, 112u, 128u})
