@@ -65,7 +65,7 @@ class Commands {
   Result<void> add(std::shared_ptr<const Kernel> kernel, std::span<const std::byte> args, std::vector<Use> uses);
   /// A zeroed word that a kernel may set to 1 + some row; wait() then returns InvalidArgument with describe(row).
   Result<std::uint32_t*> fault_word(std::vector<Use>& uses, std::function<std::string(std::uint32_t row)> describe);
-  /// Memory for one command, given back when it is done. Added to `uses` as written.
+  /// Memory for one command, which has its other uses, given back when it is done. Added to `uses` as written.
   Result<std::byte*> scratch(std::size_t bytes, std::vector<Use>& uses);
 
   Result<void> commit();

@@ -31,7 +31,9 @@ struct Command {
 /// Remembers the uses since the last barrier. Two uses conflict where they share bytes and one of them writes.
 class HazardTracker {
  public:
-  /// Whether a command with these uses needs a barrier before it; records them.
+  /// Whether a command with these uses needs a barrier before it.
+  bool conflicts(const std::vector<Use>& uses) const;
+  /// The same; records them.
   bool add(const std::vector<Use>& uses);
 
  private:

@@ -67,6 +67,8 @@ Result<std::uint32_t*> Commands::fault_word(std::vector<Use>& uses,
 }
 
 Result<std::byte*> Commands::scratch(std::size_t bytes, std::vector<Use>& uses) {
+  // Behind a barrier all of them are free, and the first is most likely still in a cache.
+  if (hazards_.conflicts(uses)) next_scratch_ = 0;
   std::shared_ptr<Storage>& slot = scratch_[next_scratch_++ % scratch_.size()];
   if (!slot || slot->size() < bytes) {
     MLXN_ASSIGN(slot, device_->scratch_pool().take(*device_, bytes));
