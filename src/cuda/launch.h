@@ -24,6 +24,8 @@ struct Grid {
   std::uint32_t cluster = 1;
 };
 
+struct Packing;  // cuda/tensor/packed_x.h
+
 /// A command: its kernel's entry and its arguments.
 struct Call {
   void (*entry)(const void* args, void* launch);
@@ -43,6 +45,8 @@ struct Launch {
   Call call = {};  ///< what is launched
   /// The commands that follow, as long as they are of the same op and need nothing of it and of each other.
   std::span<const Call> followers = {};
+  /// What products pack for those behind them, up to a barrier. Null: nothing is kept.
+  Packing* packing = nullptr;
   /// Set by a kernel that lets the next one start only when all before itself is done.
   bool settles = false;
   std::size_t taken = 0;  ///< of them; set by a kernel that did their work too

@@ -9,6 +9,7 @@
 #include "cuda/check.h"
 #include "cuda/launch.h"
 #include "cuda/storage.h"
+#include "cuda/tensor/packed_x.h"
 
 namespace mlx_native::cuda {
 
@@ -28,11 +29,13 @@ bool any_holds(const std::set<Storage*>& storages, const void* address) {
 Result<void> launch_all(const Machine& machine, cudaStream_t stream, std::span<const Command> commands) {
   std::set<Storage*> written, open;
   std::vector<Call> followers;
+  Packing packing;
   for (std::size_t i = 0; i < commands.size();) {
     const Kernel& kernel = *commands[i].kernel;
     std::size_t done = 1;
     cudaError_t status = cudaSuccess;
     bool settles = false;
+    if (commands[i].barrier) packing = {};
     if (kernel.entry) {
       followers.clear();
       for (std::size_t j = i + 1; j < commands.size() && commands[j].kernel->op == kernel.op && !commands[j].barrier;
@@ -45,7 +48,8 @@ Result<void> launch_all(const Machine& machine, cudaStream_t stream, std::span<c
                     .may_overlap = machine.hopper && i > 0,
                     .is_open = [&](const void* address) { return any_holds(open, address); },
                     .call = {kernel.entry, commands[i].args.data()},
-                    .followers = followers};
+                    .followers = followers,
+                    .packing = &packing};
       kernel.entry(commands[i].args.data(), &launch);
       status = launch.status;
       settles = launch.settles;

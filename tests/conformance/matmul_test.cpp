@@ -221,6 +221,39 @@ TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
   }
 }
 
+TEST_P(OpMatmul, ProductsOfOneXInOneEncoderAreThoseOfEachAlone) {
+  if (kernels().empty() && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
+  const Problem p{40, 70, 512}, fewer{39, 70, 512};
+  const Operands o = make(p);
+  std::vector<float> doubled = o.x;
+  for (float& value : doubled) value *= 2;
+  for (const Precision precision : {Precision::Full, Precision::Half}) {
+    const auto alone = [&](const Problem& of, const std::vector<float>& x) {
+      return run(device, {}, of, {{x.begin(), x.begin() + of.m * of.k}, o.w, {}}, nullptr, quantized_matmul_ggml,
+                 precision);
+    };
+    Guarded<float> x(device, o.x, p.x_at);
+    Guarded<std::uint8_t> weight(device, o.w, weight_at(p));
+    std::vector<Guarded<float>> y;
+    CommandEncoder encoder = device.command_encoder().value();
+    const auto multiply = [&](const Problem& of) {
+      expect_ok(quantized_matmul_ggml(encoder, {}, device, x.view(), weight.view(),
+                                      y.emplace_back(device, std::size_t{of.m} * of.n, 12).view(),
+                                      {.m = of.m, .n = of.n, .k = of.k, .ggml_type = type, .precision = precision}));
+    };
+    multiply(p);
+    multiply(fewer);
+    multiply(p);
+    expect_ok(elementwise_add(encoder, {}, device, x.view(), x.view(), x.view(), {.rows = p.m, .cols = p.k}));
+    multiply(p);
+    expect_ok(encoder.commit_and_wait());
+    EXPECT_TRUE(same_bits(y[0].read(), alone(p, o.x)));
+    EXPECT_TRUE(same_bits(y[1].read(), alone(fewer, o.x)));
+    EXPECT_TRUE(same_bits(y[2].read(), alone(p, o.x)));
+    EXPECT_TRUE(same_bits(y[3].read(), alone(p, doubled)));
+  }
+}
+
 class OpMatmulPlain : public OnBackend {};
 MLXN_ON_BACKENDS(OpMatmulPlain);
 

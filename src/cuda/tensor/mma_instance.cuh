@@ -25,8 +25,8 @@ void start_mma(Launch& on, const MatMatProblem& p, std::uint32_t tile_rows, std:
 template <class Format, bool kFull>
 void MmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   Carver carver(a.scratch);
-  const MatMatProblem p = dense_problem(a, carve_x(carver, a.m, a.k, kFull));
-  pack(on, a.input, a.m, a.k, p.x);
+  const PackedX x = pack(on, a.input, a.m, a.k, carve_x(carver, a.m, a.k, kFull));
+  const MatMatProblem p = dense_problem(a, x);
   const std::uint32_t rows = a.m <= 16 ? 16 : 64;
   start_mma<Format, kFull>(on, p, rows, (a.m - 1) / rows + 1);
 }

@@ -39,6 +39,19 @@ struct PackedX {
 /// changes, what tensor cores cut off is then twice as much: only for sums that are added outside after a while.
 inline constexpr float kBlend = 63.0f, kHighShare = 63.0f / 64;
 
+/// x as a product has packed it, for others of the same x.
+struct Packing {
+  const float* x = nullptr;  // null: there is none
+  uint32_t rows = 0, k = 0;
+  PackedX packed = {};
+
+  /// Whether the same values would be packed to `to`.
+  bool serves(const float* of, uint32_t its_rows, uint32_t its_k, const PackedX& to) const {
+    return x && x == of && rows == its_rows && k == its_k && packed.span == to.span && packed.blended == to.blended &&
+           !packed.low == !to.low && !packed.sums == !to.sums;
+  }
+};
+
 inline constexpr uint32_t kTileK = 64;
 inline constexpr uint32_t kTileRowBytes = 2 * kTileK;
 inline constexpr uint32_t kSpan = 256;

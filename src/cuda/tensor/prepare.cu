@@ -340,14 +340,17 @@ void add_parts(Launch& on, const MatMatProblem& problem) {
   on.may_overlap = may_overlap;
 }
 
-void pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& packed) {
+PackedX pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& to) {
+  if (on.packing && on.packing->serves(x, rows, k, to)) return on.packing->packed;
   const bool aligned = is_aligned(x, k);
-  const auto kernel = packed.low ? aligned ? pack_kernel<true, true> : pack_kernel<true, false>
-                      : aligned ? pack_kernel<false, true>
-                                 : pack_kernel<false, false>;
+  const auto kernel = to.low    ? aligned ? pack_kernel<true, true> : pack_kernel<true, false>
+                         : aligned ? pack_kernel<false, true>
+                                : pack_kernel<false, false>;
   // A row that does not fit its team's registers is read twice, the second time from L2 if few are under way.
   const std::uint32_t most = k > kHeldValues ? 4 * on.machine.multiprocessors : 1u << 20;
-  start(on, kernel, {std::min(rows, most), kTeamThreads}, {x, rows, k, packed}, true);
+  start(on, kernel, {std::min(rows, most), kTeamThreads}, {x, rows, k, to}, true);
+  if (on.packing) *on.packing = {x, rows, k, to};
+  return to;
 }
 
 void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows,

@@ -67,8 +67,7 @@ template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const MatMatProblem p = dense_problem(a, carve(carver, a.m, a.k));
-  pack(on, a.input, a.m, a.k, p.x);
+  const MatMatProblem p = dense_problem(a, pack(on, a.input, a.m, a.k, carve(carver, a.m, a.k)));
   const std::uint32_t tile = dense_tile(a.m, a.n, on.machine.multiprocessors, kFull);
   const std::uint32_t tiles = (a.m - 1) / tile + 1;
   start_wgmma<Format, kFull>(on, p, tile, 1, tiles, tiles == 1);
@@ -93,9 +92,9 @@ template <class Format, bool kFull>
 void WgmmaSplitMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  MatMatProblem p = dense_problem(a, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), parts(a));
+  const PackedX own = WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k);
+  MatMatProblem p = dense_problem(a, pack(on, a.input, a.m, a.k, own), parts(a));
   p.partial = carver.take<float>(std::uint64_t{p.parts} * a.m * a.n);
-  pack(on, a.input, a.m, a.k, p.x);
   start_wgmma<Format, kFull, Plan<kMostRows>>(on, p, 1, 1, true);
   add_parts(on, p);
 }
@@ -104,8 +103,8 @@ template <class Format, bool kFull>
 void WgmmaPairMatMat<Format, kFull>::launch(Launch& on, const MatmulArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, 0)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const MatMatProblem p = dense_problem(a, WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k), 2);
-  pack(on, a.input, a.m, a.k, p.x);
+  const PackedX own = WgmmaMatMat<Format, kFull>::carve(carver, a.m, a.k);
+  const MatMatProblem p = dense_problem(a, pack(on, a.input, a.m, a.k, own), 2);
   const std::uint32_t width = tile(a), tiles = (a.m - 1) / width + 1;
   if constexpr (!kFull)
     if (width == 256)
