@@ -9,8 +9,10 @@ namespace mlx_native::cuda {
 
 namespace {
 
-constexpr int kTeamThreads = 128;       // that pack a row of x together
-constexpr uint32_t kHeldValues = 4096;  // of a row, that stay in a team's registers
+// A team of threads packs a row of x together.
+constexpr int kTeamThreads = 128, kTeamThreadsOfLongRow = 512;
+constexpr uint32_t kHeldRuns = 2;  // of 16 values, that stay in a thread's registers
+constexpr uint32_t held_values(int team_threads) { return 16 * kHeldRuns * uint32_t(team_threads); }
 constexpr int kTeams = 4, kRouteThreads = kTeams * kTeamThreads;
 
 /// Exclusive sums over the threads of a group of kRouteThreads, and the total. `warps`: a word of shared memory a warp.
@@ -55,28 +57,27 @@ __device__ void load_run(const float* row, uint32_t run, uint32_t k, uint32_t sp
 
 /// Until all threads of a team are here. With a name that is known at run time only, a group would hold all 16
 /// barriers, and a multiprocessor has 64.
-template <int kTeamsOfGroup>
+template <int kThreads, int kTeamsOfGroup>
 __device__ __forceinline__ void await_team() {
   if constexpr (kTeamsOfGroup == 1) return __syncthreads();
-  asm volatile("bar.sync %0, %1;" ::"r"(1 + threadIdx.x / kTeamThreads), "n"(kTeamThreads) : "memory");
+  asm volatile("bar.sync %0, %1;" ::"r"(1 + threadIdx.x / kThreads), "n"(kThreads) : "memory");
 }
 
 /// A row of x in the hands of a team.
-template <bool kFull, bool kAligned, int kTeamsOfGroup>
+template <bool kFull, bool kAligned, int kThreads, int kTeamsOfGroup = 1>
 struct RowOfX {
   static constexpr int kParts = kFull ? 2 : 1;
-  static constexpr uint32_t kHeld = kHeldValues / (16 * kTeamThreads);  // runs that stay in registers
 
   const PackedX& packed;
   const float* x;
   uint32_t k;
-  uint32_t thread = threadIdx.x % kTeamThreads, runs = packed.k_tiles * 4;
-  float held[kHeld][16];
+  uint32_t thread = threadIdx.x % kThreads, runs = packed.k_tiles * 4;
+  float held[kHeldRuns][16];
   float factor = 0, unit = 0;
 
   __device__ void load() {
 #pragma unroll
-    for (uint32_t j = 0; j < kHeld; ++j) load_run<kAligned>(x, thread + j * kTeamThreads, k, packed.span, held[j]);
+    for (uint32_t j = 0; j < kHeldRuns; ++j) load_run<kAligned>(x, thread + j * kThreads, k, packed.span, held[j]);
   }
 
   /// `largest`: a word of shared memory for each of the team's warps.
@@ -87,19 +88,19 @@ struct RowOfX {
       for (const float value : v) most = fmaxf(most, fabsf(value));
     };
 #pragma unroll
-    for (uint32_t j = 0; j < kHeld; ++j) look(held[j]);
-    for (uint32_t run = thread + kHeld * kTeamThreads; run < runs; run += kTeamThreads) {
+    for (uint32_t j = 0; j < kHeldRuns; ++j) look(held[j]);
+    for (uint32_t run = thread + kHeldRuns * kThreads; run < runs; run += kThreads) {
       float v[16];
       load_run<kAligned>(x, run, k, packed.span, v);
       look(v);
     }
 #pragma unroll
     for (int apart = 16; apart > 0; apart /= 2) most = fmaxf(most, __shfl_xor_sync(~0u, most, apart));
-    await_team<kTeamsOfGroup>();
+    await_team<kThreads, kTeamsOfGroup>();
     if (thread % 32 == 0) largest[thread / 32] = most;
-    await_team<kTeamsOfGroup>();
+    await_team<kThreads, kTeamsOfGroup>();
 #pragma unroll
-    for (int i = 0; i < kTeamThreads / 32; ++i) most = fmaxf(most, largest[i]);
+    for (int i = 0; i < kThreads / 32; ++i) most = fmaxf(most, largest[i]);
     // Beyond 2^100 and 2^-100 nothing is gained, and the reciprocal stays normal. Infinity and NaN go through as they
     // are.
     const int exponent = min(max(int(__float_as_uint(most) >> 23) - 127, -100), 100);
@@ -111,10 +112,10 @@ struct RowOfX {
   template <class RowOf>
   __device__ void store(uint32_t copies, const RowOf& row_of) const {
 #pragma unroll
-    for (uint32_t j = 0; j < kHeld; ++j)
-      if (thread / 32 * 32 + j * kTeamThreads < runs) store_run(thread + j * kTeamThreads, held[j], copies, row_of);
+    for (uint32_t j = 0; j < kHeldRuns; ++j)
+      if (thread / 32 * 32 + j * kThreads < runs) store_run(thread + j * kThreads, held[j], copies, row_of);
     const uint32_t whole_warps = (runs + 31) / 32 * 32;
-    for (uint32_t run = thread + kHeld * kTeamThreads; run < whole_warps; run += kTeamThreads) {
+    for (uint32_t run = thread + kHeldRuns * kThreads; run < whole_warps; run += kThreads) {
       float v[16];
       load_run<kAligned>(x, run, k, packed.span, v);
       store_run(run, v, copies, row_of);
@@ -206,13 +207,13 @@ struct PackArgs {
 };
 
 /// A group per row of x.
-template <bool kFull, bool kAligned>
-__global__ void __launch_bounds__(kTeamThreads, 8) pack_kernel(const PackArgs a) {
-  __shared__ float largest[kTeamThreads / 32];
+template <bool kFull, bool kAligned, int kThreads>
+__global__ void __launch_bounds__(kThreads, 1024 / kThreads) pack_kernel(const PackArgs a) {
+  __shared__ float largest[kThreads / 32];
   await_previous();
   allow_next();
   for (uint32_t i = blockIdx.x; i < a.rows; i += gridDim.x) {
-    RowOfX<kFull, kAligned, 1> row{a.packed, a.x + uint64_t(i) * a.k, a.k};
+    RowOfX<kFull, kAligned, kThreads> row{a.packed, a.x + uint64_t(i) * a.k, a.k};
     row.load();
     row.find_unit(largest);
     if (threadIdx.x == 0) a.packed.unit[i] = row.unit;
@@ -248,7 +249,7 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
   await_previous();
   uint32_t token = first_token + team;
   const auto x_of = [&] { return a.input + uint64_t(min(token, end_token - 1)) * a.k; };
-  RowOfX<kFull, kAligned, kTeams> row{args.packed, x_of(), a.k};
+  RowOfX<kFull, kAligned, kTeamThreads, kTeams> row{args.packed, x_of(), a.k};
   row.load();
   __syncthreads();
   constexpr uint32_t kAtOnce = 8;  // loads under way
@@ -296,7 +297,7 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
       }
       rows[copy] = to;
     }
-    await_team<kTeams>();
+    await_team<kTeamThreads, kTeams>();
     for (uint32_t copy = 0; copy < a.top_k; ++copy) {
       if (rows[copy] != kNoRow) continue;
       for (uint32_t j = thread; j < a.n; j += kTeamThreads)
@@ -342,13 +343,20 @@ void add_parts(Launch& on, const MatMatProblem& problem) {
 
 PackedX pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& to) {
   if (on.packing && on.packing->serves(x, rows, k, to)) return on.packing->packed;
-  const bool aligned = is_aligned(x, k);
-  const auto kernel = to.low    ? aligned ? pack_kernel<true, true> : pack_kernel<true, false>
-                         : aligned ? pack_kernel<false, true>
-                                : pack_kernel<false, false>;
+  const auto start_pack = [&]<int kThreads>(std::uint32_t most) {
+    const bool aligned = is_aligned(x, k);
+    const auto kernel = to.low    ? aligned ? pack_kernel<true, true, kThreads> : pack_kernel<true, false, kThreads>
+                           : aligned ? pack_kernel<false, true, kThreads>
+                                  : pack_kernel<false, false, kThreads>;
+    start(on, kernel, {std::min(rows, most), kThreads}, {x, rows, k, to}, true);
+  };
+  constexpr std::uint32_t kAny = 1u << 20;
   // A row that does not fit its team's registers is read twice, the second time from L2 if few are under way.
-  const std::uint32_t most = k > kHeldValues ? 4 * on.machine.multiprocessors : 1u << 20;
-  start(on, kernel, {std::min(rows, most), kTeamThreads}, {x, rows, k, to}, true);
+  if (k <= held_values(kTeamThreads))
+    start_pack.template operator()<kTeamThreads>(kAny);
+  else
+    start_pack.template operator()<kTeamThreadsOfLongRow>(
+        k <= held_values(kTeamThreadsOfLongRow) ? kAny : 2 * on.machine.multiprocessors);
   if (on.packing) *on.packing = {x, rows, k, to};
   return to;
 }
