@@ -61,11 +61,21 @@ struct WgmmaMatMat {
     return carver.used();
   }
   static std::size_t scratch_bytes(const MatmulIdArgs& a) {
+    if (!can_map(a.weight, a.row_bytes, a.n, a.expert_stride)) return MmaMatMat<Format, kFull>::scratch_bytes(a);
     Carver carver(nullptr);
-    carve_routing(carver, a, kFewestRows);
-    carve(carver, most_rows(a), a.k);
-    return std::max<std::size_t>(carver.used(), MmaMatMat<Format, kFull>::scratch_bytes(a));
+    carve_routing(carver, a, tile_rows(a));
+    carve(carver, gathers(a) ? a.n_tokens : most_rows(a), a.k);
+    return carver.used();
   }
+  /// Of x in a tile of a routed product: enough for most experts to need one tile only.
+  static std::uint32_t tile_rows(const MatmulIdArgs& a) {
+    const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k, experts = a.n_experts;
+    if (!kFull && slots <= 40 * experts) return 64;
+    if (!kFull && !Format::kPlain) return 160;
+    return kFull || slots <= 96 * experts ? 128 : 256;
+  }
+  /// Whether x is packed once per token, and gathered by the product.
+  static bool gathers(const MatmulIdArgs& a) { return tile_rows(a) == 160 || tile_rows(a) == 64; }
   static bool supports(const MatmulArgs& a) { return every_device_is_hopper() && a.k % kChunk == 0; }
   static bool supports(const MatmulIdArgs& a) {
     return every_device_is_hopper() && a.k % kChunk == 0 && MmaMatMat<Format, kFull>::supports(a);
@@ -73,9 +83,6 @@ struct WgmmaMatMat {
   /// Defined in wgmma_instance.cuh.
   static void launch(Launch& on, const MatmulArgs& args);
   static void launch(Launch& on, const MatmulIdArgs& args);
-
- private:
-  static constexpr std::uint32_t kFewestRows = 64;  // of a tile
 };
 
 /// The same for few rows of x, where a matrix has too few rows for all multiprocessors: split along k, in parts whose

@@ -34,14 +34,6 @@ inline std::uint32_t dense_tile(std::uint32_t m, std::uint32_t n, std::uint32_t 
   };
   return full || 2 * rounds(128) <= 3 * rounds(256) ? 128 : 256;
 }
-/// Of a routed product: enough for most experts to need one tile only.
-template <class Format, bool kFull>
-std::uint32_t routed_tile(const MatmulIdArgs& a) {
-  const std::uint64_t slots = std::uint64_t{a.n_tokens} * a.top_k, experts = a.n_experts;
-  if (!kFull && slots <= 40 * experts) return 64;
-  if (!kFull && !Format::kPlain) return 160;
-  return kFull || slots <= 96 * experts ? 128 : 256;
-}
 
 template <class Format, bool kFull>
 void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint32_t experts,
@@ -77,9 +69,9 @@ template <class Format, bool kFull>
 void WgmmaMatMat<Format, kFull>::launch(Launch& on, const MatmulIdArgs& a) {
   if (!can_map(a.weight, a.row_bytes, a.n, a.expert_stride)) return MmaMatMat<Format, kFull>::launch(on, a);
   Carver carver(a.scratch);
-  const std::uint32_t tile = routed_tile<Format, kFull>(a);
+  const std::uint32_t tile = tile_rows(a);
   Routing routing = carve_routing(carver, a, tile);
-  routing.gathered = tile == 160 || tile == 64;
+  routing.gathered = gathers(a);
   // Chunks of a row share lines: where an expert has many rows of x, a line would be gone before the next chunk is due.
   const bool few = std::uint64_t{a.n_tokens} * a.top_k <= std::uint64_t{16} * a.n_experts;
   const PackedX x = carve(carver, routing.gathered ? a.n_tokens : most_rows(a), a.k);
