@@ -31,43 +31,27 @@ struct Fragments {
   }
 };
 
-/// A run's 16 codes, for codes() of a format.
-struct RunCodes {
-  uint32_t word[4];
-
-#define MLXN_EACH(expression)                                               \
-  RunCodes r;                                                               \
-  _Pragma("unroll") for (int i = 0; i < 4; ++i) { r.word[i] = expression; } \
-  return r
-  __device__ __forceinline__ RunCodes operator&(uint32_t o) const { MLXN_EACH(word[i] & o); }
-  __device__ __forceinline__ RunCodes operator|(uint32_t o) const { MLXN_EACH(word[i] | o); }
-  __device__ __forceinline__ RunCodes operator^(uint32_t o) const { MLXN_EACH(word[i] ^ o); }
-  __device__ __forceinline__ RunCodes operator&(const RunCodes& o) const { MLXN_EACH(word[i] & o.word[i]); }
-  __device__ __forceinline__ RunCodes operator|(const RunCodes& o) const { MLXN_EACH(word[i] | o.word[i]); }
-  __device__ __forceinline__ RunCodes operator^(const RunCodes& o) const { MLXN_EACH(word[i] ^ o.word[i]); }
-  __device__ __forceinline__ RunCodes operator<<(int by) const { MLXN_EACH(word[i] << by); }
-  __device__ __forceinline__ RunCodes operator>>(int by) const { MLXN_EACH(word[i] >> by); }
-#undef MLXN_EACH
-};
-
-/// A run at an even address as memory has it: five words, and by how much each is to be shifted. Bits that a shift
-/// brings in come from the word behind; codes() masks them.
+/// A run at an even address as memory has it: five words, by how much each is to be shifted, and where codes are then.
+/// Bits that a shift brings in come from the word behind; codes() masks them. kKnown: the compiler knows the shift.
+template <bool kKnown>
 struct ShiftedRun {
   uint32_t word[5], shift;
+  int up = 0;
 
   __device__ __forceinline__ ShiftedRun operator>>(int by) const {
     ShiftedRun r = *this;
-    r.shift += by;
+    r.up += by;
     return r;
   }
-  __device__ __forceinline__ operator RunCodes() const {
-    RunCodes r;
+  __device__ __forceinline__ operator Codes<4>() const {
+    if (kKnown && shift == 0) return {{word[0], word[1], word[2], word[3]}, ~0u, up};
+    Codes<4> r;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) r.word[i] = __funnelshift_r(word[i], word[i + 1], shift);
+    for (int i = 0; i < 4; ++i) r.word[i] = __funnelshift_r(word[i], word[i + 1], shift + up);
     return r;
   }
-  __device__ __forceinline__ RunCodes operator&(uint32_t o) const { return RunCodes(*this) & o; }
-  __device__ __forceinline__ RunCodes operator^(uint32_t o) const { return RunCodes(*this) ^ o; }
+  __device__ __forceinline__ Codes<4> operator&(uint32_t o) const { return Codes<4>(*this) & o; }
+  __device__ __forceinline__ Codes<4> operator^(uint32_t o) const { return Codes<4>(*this) ^ o; }
 };
 
 /// Reads whole runs of a chunk of a row in shared memory.
@@ -78,26 +62,34 @@ struct RunReader {
   __device__ __forceinline__ auto load(const uint8_t* run) const {
     if constexpr (Align % 4 == 0) {
       const FourWords w = load_four_words<Align>(run);
-      return RunCodes{{w.word[0], w.word[1], w.word[2], w.word[3]}};
+      return Codes<4>{{w.word[0], w.word[1], w.word[2], w.word[3]}};
     } else {
       static_assert(Align == 2);
-      const uint32_t odd = (kRowAlign % 4 ? uint32_t(reinterpret_cast<uintptr_t>(run)) : uint32_t(run - row)) & 2;
-      const uint32_t* const words = reinterpret_cast<const uint32_t*>(run - odd);
-      // No word is read that has no byte of the run.
-      const auto* const last = reinterpret_cast<const uint32_t*>(run + 12 + odd);
-      return ShiftedRun{{words[0], words[1], words[2], words[3], *last}, 8 * odd};
+      constexpr bool kKnown = kRowAlign % 4 == 0;
+      if constexpr (kKnown) {
+        const uint32_t odd = uint32_t(run - row) & 2;
+        const uint32_t* const words = reinterpret_cast<const uint32_t*>(run - odd);
+        // No word is read that has no byte of the run.
+        const auto* const last = reinterpret_cast<const uint32_t*>(run + 12 + odd);
+        return ShiftedRun<kKnown>{{words[0], words[1], words[2], words[3], *last}, 8 * odd};
+      } else {
+        // Runs lie at multiples of 4 bytes of a block that is the chunk, and not at its end.
+        const uint32_t odd = uint32_t(reinterpret_cast<uintptr_t>(row)) & 2;
+        const uint32_t* const words = reinterpret_cast<const uint32_t*>(row - odd + (run - row));
+        return ShiftedRun<kKnown>{{words[0], words[1], words[2], words[3], words[4]}, 8 * odd};
+      }
     }
   }
   __device__ __forceinline__ uint32_t bits16(const uint16_t* p) const { return *p; }
-  __device__ __forceinline__ RunCodes spread(uint32_t bits) const {
+  __device__ __forceinline__ Codes<4> spread(uint32_t bits) const {
     return {{WordReader<4>{0}.spread(bits), WordReader<4>{1}.spread(bits), WordReader<4>{2}.spread(bits),
              WordReader<4>{3}.spread(bits)}};
   }
   template <class Table>
-  __device__ __forceinline__ RunCodes lookup(const Table& table, const RunCodes& codes) const {
-    RunCodes r;
+  __device__ __forceinline__ Codes<4> lookup(const Table& table, const Codes<4>& nibbles) const {
+    Codes<4> r;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) r.word[i] = WordReader<4>{0}.lookup(table, codes.word[i]);
+    for (int i = 0; i < 4; ++i) r.word[i] = WordReader<4>{0}.lookup(table, nibbles.of(i).bytes());
     return r;
   }
 };
@@ -116,11 +108,11 @@ struct LaneFactors {
     }
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
+  __device__ __forceinline__ Halfs high(const Codes<1>& codes, uint32_t odd_bytes) const {
     return group.high(codes, odd_bytes);
   }
   template <int kTile>
-  __device__ __forceinline__ void split(uint32_t codes, uint32_t, Halfs& high, Halfs& low) const {
+  __device__ __forceinline__ void split(const Codes<1>& codes, uint32_t, Halfs& high, Halfs& low) const {
     group.template split<true>(codes, high, low);
   }
 };
@@ -131,13 +123,45 @@ __device__ __forceinline__ uint32_t small_pair(uint32_t word, uint32_t t) {
   return bits_of(__hsub2(pair_of(biased), __float2half2_rn(1024.0f)));
 }
 
-/// Of a block with eight groups whose factors are small integers: code * scale is exact in f16, and what is lost of an
-/// offset is added at last. So the value is rounded relative to itself, however its terms cancel.
+/// Of a block with eight groups whose factors are small integers: scales of a lane's two groups, with which codes are
+/// multiplied exactly.
+template <class Format>
+struct TwoScales {
+  static_assert(Format::kValues == 256 && Format::kGroup == 32 && Format::kBias == 0 && Format::kBits <= 5);
+  /// How far up codes of a tile are multiplied: those of the second group where formats of four bits have them.
+  template <int kTile>
+  static constexpr int kUp = kTile >= 2 && Format::kBits <= 4 ? 4 : 0;
+
+  static constexpr float kMost = 1000.0f;
+  uint32_t scales, bias;  // for halves of products of codes at kUp
+
+  /// `more`: integers of at most kMost that are added to half the products; what they become by rounding.
+  __device__ __forceinline__ __half2 set(__half2 scale, __half2 more) {
+    const __half2 s = __hmul2(scale, __floats2half2_rn(0.5f, 0.5f / float(1 << kUp<2>)));
+    const __half2 b = __hfma2(s, __float2half2_rn(-1024.0f), more);
+    scales = bits_of(s), bias = bits_of(b);
+    return __hfma2(s, __float2half2_rn(1024.0f), b);
+  }
+  template <int kTile>
+  static __device__ __forceinline__ __half2 of(uint32_t pair) {
+    return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair));
+  }
+  template <int kTile, class Finish>
+  __device__ __forceinline__ Halfs products(const Codes<1>& codes, uint32_t odd_bytes, const Finish& finish) const {
+    const Codes<1> c = codes.at(kUp<kTile>);
+    const auto product = [&](uint32_t biased) {
+      return bits_of(finish(__hfma2(pair_of(biased), of<kTile>(scales), of<kTile>(bias))));
+    };
+    return {{product(even_codes(c)), product(odd_codes(c, odd_bytes))}};
+  }
+};
+
+/// A value is unit * (code * scale / 2 + more) + rest, where the sum in brackets is exact and `more` nearly the whole
+/// offset. So it is rounded once, relative to itself, however its terms cancel.
 template <class Format>
 requires(Format::kHasOffset&& Format::kPairs) struct LaneFactors<Format, false> {
-  static_assert(Format::kValues == 256 && Format::kGroup == 32 && Format::kBias == 0 && Format::kBits <= 5);
-  // Of this lane's two groups; `unit` twice.
-  uint32_t scales, bias, offset_high, offset_low, unit;
+  TwoScales<Format> two;
+  uint32_t rest, unit;  // of this lane's two groups; `unit` twice
 
   template <int kTile>
   __device__ __forceinline__ void begin(const uint8_t* row, uint32_t t) {
@@ -146,29 +170,32 @@ requires(Format::kHasOffset&& Format::kPairs) struct LaneFactors<Format, false> 
           Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const typename Format::Block*>(row));
       const __half2 scale = pair_of(small_pair(t < 2 ? bytes.scales[0] : bytes.scales[1], t));
       const __half2 offset = pair_of(small_pair(t < 2 ? bytes.offsets[0] : bytes.offsets[1], t));
-      const __half2 by = __float2half2_rn(kWeightUnit * bytes.offset_unit), high = __hmul2(offset, by);
-      scales = bits_of(scale);
-      bias = bits_of(__hmul2(scale, __float2half2_rn(-1024.0f)));
-      offset_high = bits_of(high);
-      offset_low = bits_of(__hfma2(offset, by, __hneg2(high)));
-      unit = bits_of(__float2half2_rn(kWeightUnit * bytes.scale_unit));
+      const __half2 by = __float2half2_rn(kWeightUnit * bytes.offset_unit);
+      const __half2 u = __float2half2_rn(2.0f * kWeightUnit * bytes.scale_unit);
+      // kEven leaves even numbers of `more`; beyond kMost no terms cancel.
+      constexpr float kEven = 3072.0f, kMost = TwoScales<Format>::kMost, kMostRatio = 60000.0f;
+      const float ratio = fminf(fmaxf(__fdividef(bytes.offset_unit, 2.0f * bytes.scale_unit), -kMostRatio), kMostRatio);
+      const __half2 sum = __hfma2(offset, __float2half2_rn(ratio), __float2half2_rn(kEven));
+      const __half2 whole = __hmin2(__hmax2(sum, __float2half2_rn(kEven - kMost)), __float2half2_rn(kEven + kMost));
+      const __half2 more = two.set(scale, __hsub2(whole, __float2half2_rn(kEven)));
+      const __half2 high = __hmul2(more, u), low = __hfma2(more, u, __hneg2(high));
+      rest = bits_of(__hsub2(__hfma2(offset, by, __hneg2(high)), low));
+      unit = bits_of(u);
     }
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
-    const auto of = [](uint32_t pair) { return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair)); };
-    const auto value = [&](uint32_t biased) {
-      const __half2 product = __hfma2(pair_of(biased), of(scales), of(bias));
-      return bits_of(__hadd2(__hfma2(product, pair_of(unit), of(offset_high)), of(offset_low)));
-    };
-    return {{value(even_codes(codes)), value(odd_codes(codes, odd_bytes))}};
+  __device__ __forceinline__ Halfs high(const Codes<1>& codes, uint32_t odd_bytes) const {
+    return two.template products<kTile>(codes, odd_bytes, [&](__half2 product) {
+      return __hfma2(product, pair_of(unit), two.template of<kTile>(rest));
+    });
   }
 };
 
 /// The same for `Full`: codes * scale, and the offsets as they are in the block.
 template <ExactSpans Format>
 struct LaneFactors<Format, true> {
-  uint32_t scales, bias, offsets;
+  TwoScales<Format> two;
+  uint32_t offsets;
   float unit, offset_unit;  // of the products of codes, and of those of offsets and sums
 
   template <int kTile>
@@ -176,18 +203,15 @@ struct LaneFactors<Format, true> {
     if constexpr (kTile == 0) {
       const auto bytes =
           Format::group_bytes(ScalarReader<Format::kAlign>{}, *reinterpret_cast<const typename Format::Block*>(row));
-      scales = small_pair(t < 2 ? bytes.scales[0] : bytes.scales[1], t);
+      two.set(pair_of(small_pair(t < 2 ? bytes.scales[0] : bytes.scales[1], t)), __float2half2_rn(0.0f));
       offsets = small_pair(t < 2 ? bytes.offsets[0] : bytes.offsets[1], t);
-      bias = bits_of(__hmul2(pair_of(scales), __float2half2_rn(-1024.0f)));
-      unit = kWeightUnit * bytes.scale_unit;
+      unit = 2.0f * kWeightUnit * bytes.scale_unit;
       offset_unit = kWeightUnit / kSumUnit * bytes.offset_unit;
     }
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
-    const auto of = [](uint32_t pair) { return kTile < 2 ? __low2half2(pair_of(pair)) : __high2half2(pair_of(pair)); };
-    return {{bits_of(__hfma2(pair_of(even_codes(codes)), of(scales), of(bias))),
-             bits_of(__hfma2(pair_of(odd_codes(codes, odd_bytes)), of(scales), of(bias)))}};
+  __device__ __forceinline__ Halfs high(const Codes<1>& codes, uint32_t odd_bytes) const {
+    return two.template products<kTile>(codes, odd_bytes, [](__half2 product) { return product; });
   }
 };
 
@@ -213,13 +237,13 @@ struct LaneFactors<Format, kFull> {
     return __hsub2(pair_of(biased), __float2half2_rn(1024.0f + 128.0f));
   }
   template <int kTile>
-  __device__ __forceinline__ Halfs high(uint32_t codes, uint32_t odd_bytes) const {
+  __device__ __forceinline__ Halfs high(const Codes<1>& codes, uint32_t odd_bytes) const {
     const Halfs exact = exact_halfs<Format>(codes, odd_bytes);
     const __half2 by = __hmul2(scale<kTile>(), __float2half2_rn(unit));
     return {{bits_of(__hmul2(pair_of(exact.pair[0]), by)), bits_of(__hmul2(pair_of(exact.pair[1]), by))}};
   }
   template <int kTile>
-  __device__ __forceinline__ void split(uint32_t codes, uint32_t odd_bytes, Halfs& high, Halfs& low) const {
+  __device__ __forceinline__ void split(const Codes<1>& codes, uint32_t odd_bytes, Halfs& high, Halfs& low) const {
     const Halfs exact = exact_halfs<Format>(codes, odd_bytes);
     const __half2 whole = scale<kTile>(), most = __hmul2(whole, __float2half2_rn(kHighShare));
 #pragma unroll
@@ -243,15 +267,15 @@ __device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uin
     factors[r].template begin<kTile>(rows[r], t);
     const uint32_t value = 64 * t + 16 * kTile;
     const Block& block = reinterpret_cast<const Block*>(rows[r])[value / Format::kValues];
-    const RunCodes codes =
+    const Codes<4> codes =
         Format::codes(RunReader<Format::kAlign, kRowAlign>{rows[r]}, block, int(value % Format::kValues / 16));
 #pragma unroll
     for (int run = 0; run < 4; ++run) {
       Halfs h, l;
       if constexpr (kSplit<Format, kFull>)
-        factors[r].template split<kTile>(codes.word[run], odd_bytes, h, l);
+        factors[r].template split<kTile>(codes.of(run), odd_bytes, h, l);
       else
-        h = factors[r].template high<kTile>(codes.word[run], odd_bytes);
+        h = factors[r].template high<kTile>(codes.of(run), odd_bytes);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         to.high[run][2 * i + r] = h.pair[i];
@@ -329,7 +353,7 @@ __device__ __forceinline__ void decode_group(const uint8_t* const (&rows)[2], ui
     to.scale[r] = kWeightUnit * Format::affine(block, 0).scale;
 #pragma unroll
     for (int run = 0; run < 2; ++run) {
-      const Halfs h = exact_halfs<Format>(Format::codes(RowWordReader{rows[r], t}, block, run), odd_bytes);
+      const Halfs h = exact_halfs<Format>({{Format::codes(RowWordReader{rows[r], t}, block, run)}}, odd_bytes);
       to.run[run][r] = h.pair[0];
       to.run[run][2 + r] = h.pair[1];
     }
