@@ -48,12 +48,18 @@ struct Multiplier {
     decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows_of(chunk).row, t, odd_bytes, factors, to);
   }
 
-  /// Multiplies with the tile of x that is next, and waits for the product that used `next`, where decoding goes on.
-  template <int kColumns>
+  /// Tile kTile of x of a chunk, as wgmma is told of it. Places of a chunk's tiles follow each other.
+  template <int kTile>
+  __device__ __forceinline__ Operand x_operand() const {
+    return operand(rings.x.places) + (rings.x.place + kTile) * (Shape::kPlace / 16);
+  }
+
+  /// Multiplies with tile kTile of x, and waits for the product that used `next`, where decoding goes on.
+  template <int kColumns, int kTile>
   __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Frags& now, Frags& next) {
-    rings.x.await_full();
+    rings.x.await_full(kTile);
     if constexpr (Shape::kGather) fence_tensor_reads();
-    const uint64_t x = operand(rings.x.here());
+    const Operand x = x_operand<kTile>();
     hold(sums);
     now.hold();
     wgmma_begin();
@@ -64,13 +70,12 @@ struct Multiplier {
       wgmma_await<1>();
       next.hold();
       if (emptied != kNone) release_x(emptied);
-      emptied = rings.x.place;
+      emptied = rings.x.place + kTile;
     } else {
       wgmma_await<0>();
       next.hold();
-      release_x(rings.x.place);
+      release_x(rings.x.place + kTile);
     }
-    rings.x.next();
   }
   __device__ __forceinline__ void release_x(uint32_t place) { rings.x.empty[place].arrive_as_warp(lane); }
   uint32_t emptied = kNone;  // the place whose product was under way when the last was started
@@ -87,7 +92,7 @@ struct Multiplier {
   struct ExactHalf {
     float sums[kSums], part[kSums];
 
-    __device__ __forceinline__ void multiply(ExactGroup& group, uint64_t x) {
+    __device__ __forceinline__ void multiply(ExactGroup& group, const Operand& x) {
       using Half = Wgmma<2 * kSums>;
       constexpr int kLow = Shape::kXTile / 16;
       hold(part);
@@ -106,8 +111,9 @@ struct Multiplier {
   template <int kIndex, int kSums>
   __device__ __forceinline__ void step(ExactHalf<kSums> (&half)[2], ExactGroup& now, ExactGroup& other, uint32_t chunk,
                                        uint32_t end) {
-    if constexpr (kIndex % 2 == 0) rings.x.await_full();
-    const uint64_t x = operand(rings.x.here()) + kIndex % 2 * 4;
+    constexpr int kTile = kIndex / 2;
+    if constexpr (kIndex % 2 == 0) rings.x.await_full(kTile);
+    const Operand x = x_operand<kTile>() + kIndex % 2 * 4;
     half[0].multiply(now, x);
     if constexpr (kIndex > 0) {
       wgmma_await<1>();
@@ -132,11 +138,10 @@ struct Multiplier {
       wgmma_await<0>();
       now.hold();
       half[1].add(now.scale);
-      release_x(rings.x.place);
-    }
-    if constexpr (kIndex % 2 == 1) {
-      emptied = rings.x.place;
-      rings.x.next();
+      release_x(rings.x.place + kTile);
+      rings.x.template next<Shape::kChunkTiles>();
+    } else {
+      emptied = rings.x.place + kTile;
     }
   }
 
@@ -178,14 +183,14 @@ struct Multiplier {
   }
 
   /// As multiply(), both parts of a tile.
-  template <int kColumns, bool kFirst = false>
+  template <int kColumns, int kTile>
   __device__ __forceinline__ void multiply_parts(float (&part)[kColumns / 2], Frags& now, Frags& next) {
-    rings.x.await_full();
-    const uint64_t high = operand(rings.x.here()), low = high + Shape::kXTile / 16;
+    rings.x.await_full(kTile);
+    const Operand high = x_operand<kTile>(), low = high + Shape::kXTile / 16;
     hold(part);
     now.hold();
     wgmma_begin();
-    Wgmma<kColumns>::template run<!kFirst>(part, now.high[0], high);
+    Wgmma<kColumns>::template run<(kTile > 0)>(part, now.high[0], high);
     Wgmma<kColumns>::run(part, now.second(0), low);
 #pragma unroll
     for (int run = 1; run < 4; ++run) {
@@ -195,9 +200,8 @@ struct Multiplier {
     wgmma_commit();
     wgmma_await<1>();
     next.hold();
-    if constexpr (!kFirst) release_x(emptied);
-    emptied = rings.x.place;
-    rings.x.next();
+    if constexpr (kTile > 0) release_x(emptied);
+    emptied = rings.x.place + kTile;
   }
 
   /// The tensor cores cut off what they add: a chunk's products have sums of their own.
@@ -211,15 +215,16 @@ struct Multiplier {
     rings.raw.await_full();
     decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      multiply_parts<kColumns, true>(part, even, odd);
+      multiply_parts<kColumns, 0>(part, even, odd);
       decode<1>(chunk, factors, odd);
       if constexpr (Shape::kChunkTiles == 4) {
-        multiply_parts<kColumns>(part, odd, even);
+        multiply_parts<kColumns, 1>(part, odd, even);
         decode<2>(chunk, factors, even);
-        multiply_parts<kColumns>(part, even, odd);
+        multiply_parts<kColumns, 2>(part, even, odd);
         decode<3>(chunk, factors, odd);
       }
-      multiply_parts<kColumns>(part, odd, even);
+      multiply_parts<kColumns, Shape::kChunkTiles - 1>(part, odd, even);
+      rings.x.template next<Shape::kChunkTiles>();
       release_weights();
       const LaneFactors<Format, kFull> first = factors[0], second = factors[1];
       if (chunk + 1 < unit.end_chunk) {
@@ -270,15 +275,16 @@ struct Multiplier {
     rings.raw.await_full();
     decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      multiply<kColumns>(sums, even, odd);
+      multiply<kColumns, 0>(sums, even, odd);
       decode<1>(chunk, factors, odd);
       if constexpr (Shape::kChunkTiles == 4) {
-        multiply<kColumns>(sums, odd, even);
+        multiply<kColumns, 1>(sums, odd, even);
         decode<2>(chunk, factors, even);
-        multiply<kColumns>(sums, even, odd);
+        multiply<kColumns, 2>(sums, even, odd);
         decode<3>(chunk, factors, odd);
       }
-      multiply<kColumns>(sums, odd, even);
+      multiply<kColumns, Shape::kChunkTiles - 1>(sums, odd, even);
+      rings.x.template next<Shape::kChunkTiles>();
       release_weights();  // now that a product has what was read of them
       if (chunk + 1 < unit.end_chunk) {
         rings.raw.await_full();

@@ -138,17 +138,26 @@ __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-/// What wgmma is told of an operand: rows of 128 bytes with the 128-byte swizzle, at a multiple of 1024 bytes. The next
-/// 16 columns of f16 are 2 further.
-__device__ __forceinline__ uint64_t operand(const void* rows) {
-  constexpr uint64_t kSwizzle128 = uint64_t(1) << 62, kEightRows = uint64_t(1024 / 16) << 32;
-  return kSwizzle128 | kEightRows | uint64_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4;
+/// What wgmma is told of an operand in shared memory. Its upper half is a constant: sums of 64 bits would take twice as
+/// many instructions.
+struct Operand {
+  uint32_t lower, upper;
+
+  /// 16 n bytes further.
+  __device__ __forceinline__ Operand operator+(uint32_t n) const { return {lower + n, upper}; }
+  __device__ __forceinline__ operator uint64_t() const { return uint64_t(upper) << 32 | lower; }
+};
+
+/// Rows of 128 bytes with the 128-byte swizzle, at a multiple of 1024 bytes. The next 16 columns of f16 are 2 further.
+__device__ __forceinline__ Operand operand(const void* rows) {
+  constexpr uint32_t kSwizzle128 = uint32_t(1) << 30, kEightRows = 1024 / 16;
+  return {uint32_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4, kSwizzle128 | kEightRows};
 }
 
 /// Rows of 32 bytes with the 32-byte swizzle.
-__device__ __forceinline__ uint64_t operand_32(const void* rows) {
-  constexpr uint64_t kSwizzle32 = uint64_t(3) << 62, kEightRows = uint64_t(256 / 16) << 32;
-  return kSwizzle32 | kEightRows | uint64_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4;
+__device__ __forceinline__ Operand operand_32(const void* rows) {
+  constexpr uint32_t kSwizzle32 = uint32_t(3) << 30, kEightRows = 256 / 16;
+  return {uint32_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4, kSwizzle32 | kEightRows};
 }
 
 __device__ __forceinline__ void wgmma_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }

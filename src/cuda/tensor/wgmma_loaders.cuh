@@ -59,12 +59,12 @@ struct WgmmaShape : Plan {
   static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
   static constexpr int kReserved = 1024 + 2 * kInfo + 512;  // to align, and the barriers
   static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved;
-  static constexpr int kWantedPlaces = kTokens <= 64 ? 6 : 4;
+  // For tiles of x: those of whole chunks.
   static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace;
-  static constexpr int kPlaces = kMostPlaces < kWantedPlaces ? kMostPlaces : kWantedPlaces;
+  static constexpr int kPlaces = kMostPlaces < 4 ? kChunkTiles : 4;
   static constexpr int kMostBuffers = (kMemory - kPlaces * kPlace) / kBuffer;
   static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
-  static_assert(kPlaces >= 2 && kBuffers >= 2);
+  static_assert(kPlaces <= kMostPlaces && kPlaces % kChunkTiles == 0 && kBuffers >= 2);
   static constexpr int kSharedBytes = kReserved + kPlaces * kPlace + kBuffers * kBuffer;
 };
 
@@ -117,10 +117,13 @@ struct Ring {
   uint32_t place = 0, parity = 0;
 
   __device__ uint8_t* here() const { return places + place * kBytes; }
-  __device__ void await_full() const { full[place].await(parity); }
+  __device__ void await_full(uint32_t ahead = 0) const { full[place + ahead].await(parity); }
   __device__ void await_empty() const { empty[place].await(parity ^ 1); }
+  /// By a number of which kPlaces is a multiple.
+  template <int kBy = 1>
   __device__ void next() {
-    if (++place == kPlaces) place = 0, parity ^= 1;
+    place += kBy;
+    if (kBy == kPlaces || place == kPlaces) place = 0, parity ^= 1;
   }
 };
 
