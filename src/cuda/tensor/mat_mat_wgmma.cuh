@@ -43,20 +43,38 @@ struct Multiplier {
     return {{first, first + (8u >> p.map.bunch_log2) * Shape::kPitch}};
   }
 
+  using Factors = LaneFactors<Format, kFull>[2];  // of rows g and g + 8
+  using Tile = TileCodes<Format, Shape::kAligned ? 16 : 2>;
   template <int kTile>
-  __device__ __forceinline__ void decode(uint32_t chunk, LaneFactors<Format, kFull> (&factors)[2], Frags& to) const {
-    decode_tile<Format, kFull, Shape::kAligned ? 16 : 2, kTile>(rows_of(chunk).row, t, odd_bytes, factors, to);
+  __device__ __forceinline__ void read(uint32_t chunk, Factors& factors, Tile& tile) const {
+    tile.template read<kTile>(rows_of(chunk).row, t, factors);
+  }
+  /// What was read of tile kTile.
+  template <int kTile>
+  __device__ __forceinline__ void decode(uint32_t chunk, const Factors& factors, const Tile& tile, Frags& to) const {
+    tile.template decode<kTile>(rows_of(chunk).row, t, odd_bytes, factors, to);
+  }
+  template <int kTile>
+  __device__ __forceinline__ void read_and_decode(uint32_t chunk, Factors& factors, Frags& to) const {
+    Tile tile;
+    read<kTile>(chunk, factors, tile);
+    decode<kTile>(chunk, factors, tile, to);
   }
 
   /// Tile kTile of x of a chunk, as wgmma is told of it. Places of a chunk's tiles follow each other.
   template <int kTile>
   __device__ __forceinline__ Operand x_operand() const {
-    return operand(rings.x.places) + (rings.x.place + kTile) * (Shape::kPlace / 16);
+    // For `Full`, and for all of a chunk's tiles, there are too few uniform registers to keep them.
+    constexpr bool kKept = !kFull && kTile > 0;
+    return (kKept ? kept_operand : operand(rings.x.places)) + (rings.x.place + kTile) * (Shape::kPlace / 16);
   }
+  Operand kept_operand = kept(operand(rings.x.places));
 
-  /// Multiplies with tile kTile of x, and waits for the product that used `next`, where decoding goes on.
-  template <int kColumns, int kTile>
-  __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Frags& now, Frags& next) {
+  /// Multiplies with tile kTile of x, and waits for the product that used `next`, where decoding goes on. What is
+  /// decoded there is read meanwhile.
+  template <int kColumns, int kTile, class Read>
+  __device__ __forceinline__ void multiply(float (&sums)[kColumns / 2], Frags& now, Frags& next,
+                                           const Read& read_next) {
     rings.x.await_full(kTile);
     if constexpr (Shape::kGather) fence_tensor_reads();
     const Operand x = x_operand<kTile>();
@@ -71,7 +89,9 @@ struct Multiplier {
       next.hold();
       if (emptied != kNone) release_x(emptied);
       emptied = rings.x.place + kTile;
+      read_next();
     } else {
+      read_next();
       wgmma_await<0>();
       next.hold();
       release_x(rings.x.place + kTile);
@@ -92,7 +112,7 @@ struct Multiplier {
   struct ExactHalf {
     float sums[kSums], part[kSums];
 
-    __device__ __forceinline__ void multiply(ExactGroup& group, const Operand& x) {
+    __device__ __forceinline__ void multiply(ExactGroup& group, uint64_t x) {
       using Half = Wgmma<2 * kSums>;
       constexpr int kLow = Shape::kXTile / 16;
       hold(part);
@@ -113,7 +133,7 @@ struct Multiplier {
                                        uint32_t end) {
     constexpr int kTile = kIndex / 2;
     if constexpr (kIndex % 2 == 0) rings.x.await_full(kTile);
-    const Operand x = x_operand<kTile>() + kIndex % 2 * 4;
+    const uint64_t x = x_operand<kTile>() + kIndex % 2 * 4;
     half[0].multiply(now, x);
     if constexpr (kIndex > 0) {
       wgmma_await<1>();
@@ -186,7 +206,7 @@ struct Multiplier {
   template <int kColumns, int kTile>
   __device__ __forceinline__ void multiply_parts(float (&part)[kColumns / 2], Frags& now, Frags& next) {
     rings.x.await_full(kTile);
-    const Operand high = x_operand<kTile>(), low = high + Shape::kXTile / 16;
+    const uint64_t high = x_operand<kTile>(), low = high + Shape::kXTile / 16;
     hold(part);
     now.hold();
     wgmma_begin();
@@ -211,25 +231,25 @@ struct Multiplier {
 #pragma unroll
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = part[i] = 0.0f;
     Frags even = {}, odd = {};
-    LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
+    Factors factors;
     rings.raw.await_full();
-    decode<0>(unit.first_chunk, factors, even);
+    read_and_decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
       multiply_parts<kColumns, 0>(part, even, odd);
-      decode<1>(chunk, factors, odd);
+      read_and_decode<1>(chunk, factors, odd);
       if constexpr (Shape::kChunkTiles == 4) {
         multiply_parts<kColumns, 1>(part, odd, even);
-        decode<2>(chunk, factors, even);
+        read_and_decode<2>(chunk, factors, even);
         multiply_parts<kColumns, 2>(part, even, odd);
-        decode<3>(chunk, factors, odd);
+        read_and_decode<3>(chunk, factors, odd);
       }
       multiply_parts<kColumns, Shape::kChunkTiles - 1>(part, odd, even);
       rings.x.template next<Shape::kChunkTiles>();
       release_weights();
-      const LaneFactors<Format, kFull> first = factors[0], second = factors[1];
+      const auto first = factors[0], second = factors[1];
       if (chunk + 1 < unit.end_chunk) {
         rings.raw.await_full();
-        decode<0>(chunk + 1, factors, even);
+        read_and_decode<0>(chunk + 1, factors, even);
       }
       wgmma_await<0>();
       odd.hold();
@@ -271,25 +291,31 @@ struct Multiplier {
     for (int i = 0; i < kColumns / 2; ++i) sums[i] = 0.0f;
     Frags even = {}, other = {};
     Frags& odd = Shape::kAhead ? other : even;
-    LaneFactors<Format, kFull> factors[2];  // of rows g and g + 8
+    Factors factors;
     rings.raw.await_full();
-    decode<0>(unit.first_chunk, factors, even);
+    read_and_decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
-      multiply<kColumns, 0>(sums, even, odd);
-      decode<1>(chunk, factors, odd);
+      Tile tile[Shape::kChunkTiles];  // the first: of the next chunk
+      multiply<kColumns, 0>(sums, even, odd, [&] { read<1>(chunk, factors, tile[1]); });
+      decode<1>(chunk, factors, tile[1], odd);
       if constexpr (Shape::kChunkTiles == 4) {
-        multiply<kColumns, 1>(sums, odd, even);
-        decode<2>(chunk, factors, even);
-        multiply<kColumns, 2>(sums, even, odd);
-        decode<3>(chunk, factors, odd);
+        multiply<kColumns, 1>(sums, odd, even, [&] { read<2>(chunk, factors, tile[2]); });
+        decode<2>(chunk, factors, tile[2], even);
+        multiply<kColumns, 2>(sums, even, odd, [&] { read<3>(chunk, factors, tile[3]); });
+        decode<3>(chunk, factors, tile[3], odd);
       }
-      multiply<kColumns, Shape::kChunkTiles - 1>(sums, odd, even);
-      rings.x.template next<Shape::kChunkTiles>();
-      release_weights();  // now that a product has what was read of them
-      if (chunk + 1 < unit.end_chunk) {
+      const bool more = chunk + 1 < unit.end_chunk;
+      const auto read_next = [&] {
+        release_weights();
+        if (!more) return;
         rings.raw.await_full();
-        decode<0>(chunk + 1, factors, even);
-      }
+        read<0>(chunk + 1, factors, tile[0]);
+        if constexpr (Shape::kAhead) decode<0>(chunk + 1, factors, tile[0], even);
+      };
+      multiply<kColumns, Shape::kChunkTiles - 1>(sums, odd, even, read_next);
+      if constexpr (!Shape::kAhead)
+        if (more) decode<0>(chunk + 1, factors, tile[0], even);
+      rings.x.template next<Shape::kChunkTiles>();
     }
     wgmma_await<0>();
     hold(sums);

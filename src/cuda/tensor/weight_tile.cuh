@@ -255,63 +255,77 @@ struct LaneFactors<Format, kFull> {
   }
 };
 
-/// Makes this lane's part of tile kTile of chunks that begin at `rows` (of rows g and g + 8 of the warp's 16): of the
-/// lane's 64 values, the run kTile, whose words are those of the tile's four runs. kRowAlign: of `rows`.
-template <class Format, bool kFull, int kRowAlign, int kTile>
-__device__ __forceinline__ void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, uint32_t odd_bytes,
-                                            LaneFactors<Format, kFull> (&factors)[2],
-                                            Fragments<kSplit<Format, kFull>>& to) {
-  using Block = typename Format::Block;
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    factors[r].template begin<kTile>(rows[r], t);
+/// A lane's codes of a tile, of rows g and g + 8 of the warp's 16: four runs of four columns side by side.
+template <class Format, int kRowAlign>
+struct TileCodes {
+  Codes<4> row[2];
+
+  /// Tile kTile of the chunks that begin at `rows`, multiples of kRowAlign. Tiles are read in their order.
+  template <int kTile, bool kFull>
+  __device__ __forceinline__ void read(const uint8_t* const (&rows)[2], uint32_t t,
+                                       LaneFactors<Format, kFull> (&factors)[2]) {
     const uint32_t value = 64 * t + 16 * kTile;
-    const Block& block = reinterpret_cast<const Block*>(rows[r])[value / Format::kValues];
-    const Codes<4> codes =
-        Format::codes(RunReader<Format::kAlign, kRowAlign>{rows[r]}, block, int(value % Format::kValues / 16));
 #pragma unroll
-    for (int run = 0; run < 4; ++run) {
-      Halfs h, l;
-      if constexpr (kSplit<Format, kFull>)
-        factors[r].template split<kTile>(codes.of(run), odd_bytes, h, l);
-      else
-        h = factors[r].template high<kTile>(codes.of(run), odd_bytes);
+    for (int r = 0; r < 2; ++r) {
+      factors[r].template begin<kTile>(rows[r], t);
+      const auto& block = reinterpret_cast<const typename Format::Block*>(rows[r])[value / Format::kValues];
+      row[r] = Format::codes(RunReader<Format::kAlign, kRowAlign>{rows[r]}, block, int(value % Format::kValues / 16));
+    }
+  }
+  template <int kTile, bool kFull>
+  __device__ __forceinline__ void decode(const uint8_t* const (&)[2], uint32_t, uint32_t odd_bytes,
+                                         const LaneFactors<Format, kFull> (&factors)[2],
+                                         Fragments<kSplit<Format, kFull>>& to) const {
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        to.high[run][2 * i + r] = h.pair[i];
-        if constexpr (kSplit<Format, kFull>) to.low[run][2 * i + r] = l.pair[i];
+    for (int r = 0; r < 2; ++r) {
+#pragma unroll
+      for (int run = 0; run < 4; ++run) {
+        Halfs h, l;
+        if constexpr (kSplit<Format, kFull>)
+          factors[r].template split<kTile>(row[r].of(run), odd_bytes, h, l);
+        else
+          h = factors[r].template high<kTile>(row[r].of(run), odd_bytes);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          to.high[run][2 * i + r] = h.pair[i];
+          if constexpr (kSplit<Format, kFull>) to.low[run][2 * i + r] = l.pair[i];
+        }
       }
     }
   }
-}
+};
 
 /// A plain format's factors: none.
 template <class Format, bool kFull>
 requires(Format::kPlain) struct LaneFactors<Format, kFull> {
 };
 
-/// Word t of each run of the tile.
-template <class Format, bool kFull, int kRowAlign, int kTile>
-requires(Format::kPlain) __device__ __forceinline__
-    void decode_tile(const uint8_t* const (&rows)[2], uint32_t t, uint32_t, LaneFactors<Format, kFull> (&)[2],
-                     Fragments<kFull>& to) {
+/// Its numbers are read when they are decoded: word t of each run of the tile.
+template <class Format, int kRowAlign>
+requires(Format::kPlain) struct TileCodes<Format, kRowAlign> {
+  template <int kTile, bool kFull>
+  __device__ __forceinline__ void read(const uint8_t* const (&)[2], uint32_t, LaneFactors<Format, kFull> (&)[2]) {}
+  template <int kTile, bool kFull>
+  __device__ __forceinline__ void decode(const uint8_t* const (&rows)[2], uint32_t t, uint32_t,
+                                         const LaneFactors<Format, kFull> (&)[2], Fragments<kFull>& to) const {
 #pragma unroll
-  for (int run = 0; run < 4; ++run) {
+    for (int run = 0; run < 4; ++run) {
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const auto* const numbers =
-          reinterpret_cast<const typename Format::Block*>(rows[r]) + 64 * kTile + 16 * run + 4 * t;
+      for (int r = 0; r < 2; ++r) {
+        const auto* const numbers =
+            reinterpret_cast<const typename Format::Block*>(rows[r]) + 64 * kTile + 16 * run + 4 * t;
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const float a = kWeightUnit * Format::value(numbers[i]), b = kWeightUnit * Format::value(numbers[i + 2]);
-        if constexpr (kFull)
-          split_pair<true>(a, b, to.high[run][2 * i + r], to.low[run][2 * i + r]);
-        else
-          to.high[run][2 * i + r] = rounded_pair(a, b);
+        for (int i = 0; i < 2; ++i) {
+          const float a = kWeightUnit * Format::value(numbers[i]), b = kWeightUnit * Format::value(numbers[i + 2]);
+          if constexpr (kFull)
+            split_pair<true>(a, b, to.high[run][2 * i + r], to.low[run][2 * i + r]);
+          else
+            to.high[run][2 * i + r] = rounded_pair(a, b);
+        }
       }
     }
   }
-}
+};
 
 /// A group of 16 rows: two runs of 16 columns in a warp's registers, and the scales of rows g and g + 8.
 struct ExactGroup {

@@ -138,8 +138,7 @@ __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-/// What wgmma is told of an operand in shared memory. Its upper half is a constant: sums of 64 bits would take twice as
-/// many instructions.
+/// What wgmma is told of an operand in shared memory. The upper half is a constant, so that sums need one instruction.
 struct Operand {
   uint32_t lower, upper;
 
@@ -152,6 +151,12 @@ struct Operand {
 __device__ __forceinline__ Operand operand(const void* rows) {
   constexpr uint32_t kSwizzle128 = uint32_t(1) << 30, kEightRows = 1024 / 16;
   return {uint32_t(1) << 16 | (shared_address(rows) & 0x3ffff) >> 4, kSwizzle128 | kEightRows};
+}
+
+/// The same, and what is made of it, not to be made anew for every use, as the compiler does with constants.
+__device__ __forceinline__ Operand kept(Operand x) {
+  asm volatile("" : "+r"(x.upper));
+  return x;
 }
 
 /// Rows of 32 bytes with the 32-byte swizzle.
