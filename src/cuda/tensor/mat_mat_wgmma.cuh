@@ -97,7 +97,12 @@ struct Multiplier {
       release_x(rings.x.place + kTile);
     }
   }
-  __device__ __forceinline__ void release_x(uint32_t place) { rings.x.empty[place].arrive_as_warp(lane); }
+  __device__ __forceinline__ void release_x(uint32_t place) {
+    rings.x.empty[place].arrive_as_warp(lane);
+    if constexpr (Shape::kShareX)
+      if (lane < kArrivingLanes) arrive_in_group(other_empty + place * uint32_t(sizeof(SharedBarrier)));
+  }
+  uint32_t other_empty = Shape::kShareX ? address_in_group(rings.x.empty, 1 - blockIdx.x % 2) : 0;
   uint32_t emptied = kNone;  // the place whose product was under way when the last was started
   static constexpr uint32_t kNone = ~0u;
 
@@ -411,6 +416,7 @@ struct Multiplier {
 
   __device__ __forceinline__ void run() {
     for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) make_any(units.at<Shape>(p, i));
+    if constexpr (Shape::kShareX) meet_cluster();  // until then the other group may fill and release places here
   }
 
   /// No access to the sums moves across this point.
@@ -431,6 +437,7 @@ __global__ void __launch_bounds__(WgmmaShape<Format, kFull, Plan>::kThreads, Wgm
   if (threadIdx.x < 32) rings.odd_bytes[threadIdx.x] = kOddBytes;
   if (threadIdx.x == 0) rings.init();
   __syncthreads();
+  if constexpr (Shape::kShareX) meet_cluster();
   const Units units = Units::of<Shape>(p);
   if (threadIdx.x < Shape::kMultipliers * Shape::kGroup) {
     take_registers<Shape::kRegisters>();
@@ -442,7 +449,10 @@ __global__ void __launch_bounds__(WgmmaShape<Format, kFull, Plan>::kThreads, Wgm
       if (thread < kGatherers) gather_x<Shape>(p, units, thread, rings.x, rings.info);
       if (thread == kGatherers) load_weights<Shape>(p, units, rings.raw);
     } else {
-      if (thread == 0) load_x<kFull, Shape>(p, units, rings.x, rings.info);
+      if (thread == 0) {
+        load_x<kFull, Shape>(p, units, rings.x, rings.info);
+        if constexpr (Shape::kShareX) meet_cluster_alone();
+      }
       if (thread == 32) load_weights<Shape>(p, units, rings.raw);
     }
   }

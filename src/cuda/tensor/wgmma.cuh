@@ -74,6 +74,14 @@ __device__ __forceinline__ void bulk_copy(void* to, const void* from, uint32_t b
                "l"(from), "r"(bytes), "r"(shared_address(&barrier))
                : "memory");
 }
+/// To where `to` is in both groups of a cluster, at whose barriers it counts.
+__device__ __forceinline__ void bulk_copy_to_both(void* to, const void* from, uint32_t bytes, SharedBarrier& barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], "
+      "%4;" ::"r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "h"(uint16_t(3))
+      : "memory");
+}
 /// Lets the copy engine know a map before its first copy.
 __device__ __forceinline__ void prefetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
@@ -114,6 +122,10 @@ __device__ __forceinline__ uint32_t address_in_group(const void* p, uint32_t gro
   uint32_t there;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(group));
   return there;
+}
+/// At a barrier there.
+__device__ __forceinline__ void arrive_in_group(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 __device__ __forceinline__ void store_to_group(uint32_t to, float a, float b, float c, float d) {
   asm volatile("st.shared::cluster.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"(to), "f"(a), "f"(b), "f"(c), "f"(d)

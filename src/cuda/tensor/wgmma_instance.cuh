@@ -17,12 +17,14 @@ void start_wgmma(Launch& on, const MatMatProblem& problem, std::uint32_t experts
   WgmmaProblem p{problem, {}, once, paired};
   on.status = map_weights(p.map, p.weight, p.row_bytes, p.n, experts, p.expert_stride, Shape::kCopyRows, Shape::kPitch,
                           Shape::kUnit, once);
+  constexpr std::uint32_t kCluster = Plan::kShareX ? 2 : 1;
   const std::uint64_t units = ((p.n - 1) / Shape::kRows + 1) * token_tiles * p.parts;
   const auto groups = static_cast<std::uint32_t>(
-      paired ? units : std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors));
+      paired ? units
+             : std::min<std::uint64_t>(units, Shape::kResident * on.machine.multiprocessors / kCluster * kCluster));
   const bool may_overlap = std::exchange(on.may_overlap, true);
   on.start(reinterpret_cast<const void*>(&mat_mat_wgmma<Format, kFull, Plan>),
-           {groups, Shape::kThreads, Shape::kSharedBytes, paired ? 2u : 1u}, &p, true);
+           {groups, Shape::kThreads, Shape::kSharedBytes, paired ? 2u : kCluster}, &p, true);
   on.may_overlap = may_overlap;
 }
 
@@ -50,6 +52,8 @@ void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::ui
     if constexpr (!Format::kPlain)
       if (tile == 160) return start(Plan<160, 3, 1, false, 32, 4, true>{});
     // A fourth width would leave the compiler too few registers for sums of 256 columns.
+    if (tile == 256 && !p.routing.tiles && ((p.n - 1) / 128 + 1) % 2 == 0)
+      return start(Plan<256, 2, 1, true, 64, 3, false, true>{});
     if (tile == 256) return start(Plan<256, 2, 1, true, 64, 3>{});
   }
   start(Plan<128>{});

@@ -12,7 +12,7 @@ namespace mlx_native::cuda {
 
 /// How a kernel's groups are made up.
 template <int kTokensAtMost, int kMultiplierGroups = 2, int kResidentGroups = 1, bool kDecodeAhead = true,
-          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false>
+          int kStepOfWidths = kTokensAtMost / 4, int kNumberOfWidths = 4, bool kGathers = false, bool kShares = false>
 struct Plan {
   static constexpr int kTokens = kTokensAtMost;           // rows of x in a tile at most
   static constexpr int kMultipliers = kMultiplierGroups;  // warpgroups, each of 64 rows of the weights
@@ -22,14 +22,17 @@ struct Plan {
   // Whether weights are decoded while those before are still being multiplied. Takes registers.
   static constexpr bool kAhead = kDecodeAhead;
   // Whether two groups, a cluster, may share a tile: each multiplies half of k, and they add their sums.
-  static constexpr bool kMayPair = kTokensAtMost >= 128 && !kGathers;
+  static constexpr bool kMayPair = kTokensAtMost >= 128 && !kGathers && !kShares;
+  // Whether two groups, a cluster, have the same rows of x and neighbouring ones of the weights. Each loads half of x
+  // for both.
+  static constexpr bool kShareX = kShares;
   // Of products: kTokens columns, and fewer by steps.
   static constexpr int kStep = kStepOfWidths, kWidths = kNumberOfWidths;
 };
 
 template <class Format, bool kFull, class Plan>
 struct WgmmaShape : Plan {
-  using Plan::kTokens, Plan::kMultipliers, Plan::kResident, Plan::kGather;
+  using Plan::kTokens, Plan::kMultipliers, Plan::kResident, Plan::kGather, Plan::kShareX;
   static constexpr int kGroup = 128, kRows = 64 * kMultipliers;
   static constexpr int kThreads = (kMultipliers + 1) * kGroup;
   static constexpr int kOperands = kFull ? 2 : 1;  // f16 parts of a number
@@ -96,6 +99,11 @@ struct Units {
       const uint32_t row = i % row_tiles * Shape::kRows;
       return {tile.expert, row, tile.first, tile.rows, 0, 0, chunks};
     }
+    if constexpr (Shape::kShareX) {
+      const uint32_t row = (i / 2 / token_tiles * 2 + i % 2) * Shape::kRows,
+                     token = i / 2 % token_tiles * Shape::kTokens;
+      return {0, row, token, min(uint32_t(Shape::kTokens), p.m - token), 0, 0, chunks};
+    }
     const uint32_t part = i % p.parts;
     i /= p.parts;
     const uint32_t row = i / token_tiles * Shape::kRows, token = i % token_tiles * Shape::kTokens;
@@ -151,7 +159,8 @@ struct Rings {
   }
   __device__ void init() const {
     constexpr uint32_t kWarps = 4 * Shape::kMultipliers, kFillers = Shape::kGather ? kGatherers : 1;
-    for (int i = 0; i < Shape::kPlaces; ++i) x.full[i].init(kFillers), x.empty[i].init_for_warps(kWarps);
+    for (int i = 0; i < Shape::kPlaces; ++i)
+      x.full[i].init(kFillers), x.empty[i].init_for_warps(Shape::kShareX ? 2 * kWarps : kWarps);
     for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init_for_warps(kWarps);
     for (int i = 0; i < 2; ++i) info.full[i].init(kFillers), info.empty[i].init_for_warps(kWarps);
     fence_barrier_init();
@@ -181,8 +190,15 @@ __device__ void load_x(const WgmmaProblem& p, const Units& units, Ring<Shape::kP
         bulk_copy(ring.here() + Shape::kXTiles,
                   p.x.sums + (uint64_t(tile / Shape::kChunkTiles) * p.x.rows + unit.first_x) * kSumBytes,
                   rows * kSumBytes, full);
-      bulk_copy(ring.here(), p.x.high + from, bytes, full);
-      if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
+      if constexpr (Shape::kShareX) {
+        static_assert(!kFull);
+        const uint32_t half = rows / 16 * 8 * kTileRowBytes, begin = blockIdx.x % 2 ? half : 0;
+        const uint32_t end = blockIdx.x % 2 ? bytes : half;
+        if (begin < end) bulk_copy_to_both(ring.here() + begin, p.x.high + from + begin, end - begin, full);
+      } else {
+        bulk_copy(ring.here(), p.x.high + from, bytes, full);
+        if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
+      }
       ring.next();
     }
     if constexpr (Shape::kMayPair)
