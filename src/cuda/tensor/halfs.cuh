@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/tensor/packed_x.h"
-#include "cuda/vec/instructions.cuh"
+#include "cuda/words.cuh"
 #include "formats/format.h"
 
 namespace mlx_native::cuda {
@@ -11,13 +11,6 @@ namespace mlx_native::cuda {
 struct Halfs {
   uint32_t pair[2];
 };
-
-/// (a & mask) | (b & ~mask): one instruction, where the compiler takes two so as to have both constants in them.
-__device__ __forceinline__ uint32_t select_bits(uint32_t a, uint32_t b, uint32_t mask) {
-  uint32_t d;
-  asm("lop3.b32 %0, %1, %2, %3, 0xe4;" : "=r"(d) : "r"(a), "r"(b), "r"(mask));
-  return d;
-}
 
 /// Words of four codes, for codes() of a format. A code is those bits of its byte that are set in `mask`, which stand
 /// `up` bits further up; the words' other bits have no meaning. So a shift or a mask costs nothing until codes are

@@ -89,7 +89,7 @@ struct RunReader {
   __device__ __forceinline__ Codes<4> lookup(const Table& table, const Codes<4>& nibbles) const {
     Codes<4> r;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) r.word[i] = WordReader<4>{0}.lookup(table, nibbles.of(i).bytes());
+    for (int i = 0; i < 4; ++i) r.word[i] = look_up<0>(table, nibbles.word[i], nibbles.up == 4);
     return r;
   }
 };

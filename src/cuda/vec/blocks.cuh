@@ -43,21 +43,10 @@ struct UnitReader : WordReader<kAlign> {
     }
     return {WordReader<kAlign>::load(run)};
   }
-  /// Of all eight nibbles of a word, so that the compiler makes those of both runs at once. The selector of a byte
-  /// permute has four bits a byte, too, of which three choose. Top bits are turned twice, for who turns them again.
+  /// Top bits are turned twice, for who turns them again.
   template <class Table>
   __device__ __forceinline__ std::uint32_t lookup(const Table& table, const RunWord& nibbles) const {
-    std::uint32_t bytes[4] = {};
-#pragma unroll
-    for (int i = 0; i < 16; ++i) bytes[i / 4] |= std::uint32_t(table[i] ^ 0x80) << (8 * (i % 4));
-    const std::uint32_t three = nibbles.word & 0x77777777u,
-                        fourth = masked_or(nibbles.word >> 1, 0x44444444u, 0x32103210u);
-    std::uint32_t values[2];  // of the nibbles of two bytes each
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-      values[i] = pick_bytes(pick_bytes(bytes[0], bytes[1], three >> (16 * i)),
-                             pick_bytes(bytes[2], bytes[3], three >> (16 * i)), fourth >> (16 * i));
-    return __byte_perm(values[0], values[1], nibbles.shift == 0 ? 0x6420 : 0x7531) ^ 0x80808080u;
+    return look_up<0x80>(table, nibbles.word, nibbles.shift != 0) ^ 0x80808080u;
   }
 };
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/tensor/mma.cuh"
+#include "cuda/words.cuh"
 
 namespace mlx_native::cuda {
 
@@ -33,24 +34,11 @@ __device__ __forceinline__ void multiply_half_tile(float (&c)[4], std::uint32_t 
       : "r"(a0), "r"(a1), "r"(b));
 }
 
-/// Byte i is that of the eight of a and b whose number is nibble i of `which`; with 8 more, copies of its top bit.
-__device__ __forceinline__ std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t which) {
-  std::uint32_t d;
-  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(which));
-  return d;
-}
-
 /// Byte i of a word, signed.
 __device__ __forceinline__ int signed_byte(std::uint32_t word, int i) {
   return int(pick_bytes(word, 0, std::uint32_t(i) * 0x1111u | 0x8880u));
 }
 
-/// (a & mask) | b: one instruction, where the compiler takes two so as to have both constants in them.
-__device__ __forceinline__ std::uint32_t masked_or(std::uint32_t a, std::uint32_t mask, std::uint32_t b) {
-  std::uint32_t d;
-  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(mask), "r"(b));
-  return d;
-}
 /// a b + c, where the compiler would take terms apart for other instructions, of which fewer run at a time.
 __device__ __forceinline__ std::uint32_t multiply_add(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
   std::uint32_t d;
