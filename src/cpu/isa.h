@@ -36,8 +36,8 @@ struct KernelRow {
   bool (*brief)(const void* args) = nullptr;  ///< null: never; see detail::Kernel
 };
 
-/// Whether lines of a stream are asked for into L2 alone. On Zen 4 those that are on their way into L1 take buffers which
-/// loads of x need: a loop over one stream reads 12 GB/s with 4 loads of L1 for two lines, 20 if L2 is asked.
+/// Whether lines of a stream are asked for into L2 alone. On Zen 4 those that are on their way into L1 take buffers
+/// which loads of x need: a loop over one stream reads 12 GB/s with 4 loads of L1 for two lines, 20 if L2 is asked.
 /// Known before kernels are listed.
 extern bool streams_into_l2;
 

@@ -1,8 +1,8 @@
 // Dot products of weight rows with rows of x, in floats.
 #pragma once
 
-#include "cpu/generic/dequantize.h"
 #include "cpu/generic/ahead.h"
+#include "cpu/generic/dequantize.h"
 #include "cpu/generic/factors.h"
 #include "cpu/simd/simd.h"
 
