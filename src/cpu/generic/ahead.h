@@ -6,12 +6,17 @@
 
 namespace mlx_native::cpu::MLXN_ISA {
 
-/// A line of weights that one thread reads once, as a stream.
-K_FN void ask_for_stream(const void* line) {
-  if (streams_into_l2)
+K_FN void ask(const void* line, bool into_l2) {
+  if (into_l2)
     __builtin_prefetch(line, 0, 2);
   else
     __builtin_prefetch(line);
+}
+
+/// Bytes of what one thread reads once, as a stream.
+K_FN void ask_for_stream(const void* from, uint64_t bytes) {
+  constexpr uint64_t kLine = 64;
+  for (uint64_t i = 0; i < bytes; i += kLine) ask(static_cast<const char*>(from) + i, streams_into_l2);
 }
 
 /// Asks for the weights behind this block, as the rows of a matrix follow each other in memory: with the rows of x in
@@ -19,9 +24,7 @@ K_FN void ask_for_stream(const void* line) {
 inline constexpr int64_t kPrefetchDistance = 12288;
 template <int Count = 1, class Block>
 K_FN void prefetch_ahead(const Block& block, int64_t distance = kPrefetchDistance) {
-  constexpr int kLine = 64;
-  const char* const at = reinterpret_cast<const char*>(&block) + distance;
-  for (int i = 0; i < int(sizeof(Block)) * Count; i += kLine) ask_for_stream(at + i);
+  ask_for_stream(reinterpret_cast<const char*>(&block) + distance, sizeof(Block) * Count);
 }
 
 /// Bytes of some rows that are asked for, into L1 where it has room, while something else is done in steps: the
@@ -54,15 +57,9 @@ struct Ahead {
       const uint32_t before = done >> 16;
       done += rate;
       for (uint32_t left = (done >> 16) - before; left > 0; --left, at += stride) {
-        for (int i = 0; i < bytes; i += kLine) ask(at + i);
-        ask(at + bytes - 1);
+        for (int i = 0; i < bytes; i += kLine) ask(at + i, into_l2);
+        ask(at + bytes - 1, into_l2);
       }
-    }
-    K_FN void ask(const uint8_t* line) const {
-      if (into_l2)
-        __builtin_prefetch(line, 0, 2);
-      else
-        __builtin_prefetch(line);
     }
   };
   K_FN Steps in(int steps) const {

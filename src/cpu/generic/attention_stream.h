@@ -19,8 +19,8 @@ inline constexpr uint64_t kItemRows = 16;
 /// Brings what comes kAhead bytes after a row of the cache; what softmax takes must not stop the stream.
 template <class T>
 K_FN void prefetch_behind(const T* row, uint32_t dim) {
-  constexpr uint32_t kAhead = 8192, kLine = 64;
-  for (uint32_t i = 0; i < dim * sizeof(T); i += kLine) ask_for_stream(reinterpret_cast<const char*>(row) + kAhead + i);
+  constexpr uint32_t kAhead = 8192;
+  ask_for_stream(reinterpret_cast<const char*>(row) + kAhead, dim * sizeof(T));
 }
 
 /// M query rows, their softmax so far, and N keys at a time: lane m * N + n is of row m and key n of a group.

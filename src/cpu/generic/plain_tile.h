@@ -128,7 +128,7 @@ struct PlainTile {
       // Weights of the same rows, or of the next ones, while the first rows of x are multiplied.
       if (row == 0) {
         const uint64_t at = i + ahead < k ? i + ahead : i + ahead - k + Columns * row_bytes / sizeof(Block);
-        for (int c = 0; c < Columns; ++c) ask_for_stream(w[c] + at);
+        for (int c = 0; c < Columns; ++c) ask(w[c] + at, streams_into_l2);
       }
       MLXN_UNROLL
       for (int j = 0; j < kOfLine; j += kOfVector) {

@@ -28,14 +28,10 @@ namespace mlx_native::cpu::MLXN_ISA {
 using WideVec = uint64_t __attribute__((vector_size(8 * kLanes)));
 
 /// A number or a place of which the compiler knows nothing, so that what is made of it cannot move out of a loop.
-K_FN uint64_t opaque(uint64_t value) {
+template <class T>
+K_FN T opaque(T value) {
   asm volatile("" : "+r"(value));
   return value;
-}
-template <class T>
-K_FN const T* opaque(const T* place) {
-  asm volatile("" : "+r"(place));
-  return place;
 }
 
 K_FN Vec splat(float value) { return value - Vec{}; }
