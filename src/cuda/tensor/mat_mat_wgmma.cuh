@@ -301,20 +301,16 @@ struct Multiplier {
     read_and_decode<0>(unit.first_chunk, factors, even);
     for (uint32_t chunk = unit.first_chunk; chunk < unit.end_chunk; ++chunk) {
       Tile tile[Shape::kChunkTiles];  // the first: of the next chunk
-      // Inlined in fast compilations too: as calls they would need a stack of unknown size.
-      multiply<kColumns, 0>(
-          sums, even, odd, [&]() __attribute__((always_inline)) { read<1>(chunk, factors, tile[1]); });
+      multiply<kColumns, 0>(sums, even, odd, [&] { read<1>(chunk, factors, tile[1]); });
       decode<1>(chunk, factors, tile[1], odd);
       if constexpr (Shape::kChunkTiles == 4) {
-        multiply<kColumns, 1>(
-            sums, odd, even, [&]() __attribute__((always_inline)) { read<2>(chunk, factors, tile[2]); });
+        multiply<kColumns, 1>(sums, odd, even, [&] { read<2>(chunk, factors, tile[2]); });
         decode<2>(chunk, factors, tile[2], even);
-        multiply<kColumns, 2>(
-            sums, even, odd, [&]() __attribute__((always_inline)) { read<3>(chunk, factors, tile[3]); });
+        multiply<kColumns, 2>(sums, even, odd, [&] { read<3>(chunk, factors, tile[3]); });
         decode<3>(chunk, factors, tile[3], odd);
       }
       const bool more = chunk + 1 < unit.end_chunk;
-      const auto read_next = [&]() __attribute__((always_inline)) {
+      const auto read_next = [&] {
         release_weights();
         if (!more) return;
         rings.raw.await_full();
