@@ -174,6 +174,7 @@ TEST(CliGenerate, SeedsDecideWhatIsDrawn) {
   };
   EXPECT_EQ(draw("7"), draw("7"));
   EXPECT_NE(draw("7"), draw("8"));
+  EXPECT_NE(draw("-1"), draw("-1"));
   EXPECT_EQ(json_of(generate(dense_model(), {"-p", "The", "-n", "8", "--seed", "1", "--json"})).at("tokens"),
             json_of({"generate", "-m", dense_model(), "-p", "The", "-n", "8", "--seed", "2", "--top-k", "1", "-t", "1",
                      "--json"})
@@ -240,7 +241,7 @@ TEST(CliGenerate, WrongUsage) {
       {"--top-p", {"0", "1.01", "nan", "-1", ""}},
       {"--min-p", {"-0.1", "1.1", "nan", ""}},
       {"--repeat-penalty", {"0", "-1", "nan", "inf", ""}},
-      {"--seed", {"-1", "", "18446744073709551616", "1.0"}},
+      {"--seed", {"-2", "", "9223372036854775808", "1.0"}},
       {"--tokens", {"", ",", "1,", "1,,2", "-1", "4294967296", "a", "1 ,2"}},
       {"--kv", {"q8_0", ""}},
       {"--backend", {"tpu", ""}}};

@@ -35,7 +35,7 @@ struct Options {
   std::int64_t max_tokens = -1;
   mlx_native::SampleParams sampling{
       .n_vocab = 0, .repeat_penalty = 1.0f, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
-  std::optional<std::uint64_t> seed;
+  std::int64_t seed = -1;
   bool ignore_eos = false;
   bool hide_prompt = false;
   bool json = false;
@@ -184,7 +184,7 @@ int run_generate(Options& options) {
   if (options.prompt.has_value() + options.prompt_file.has_value() + !options.prompt_tokens.empty() != 1)
     throw Misuse("give the prompt by one of -p, -f and --tokens");
   if (options.logits && !options.json) throw Misuse("--logits needs --json");
-  options.sampling.seed = options.seed ? *options.seed : std::random_device()();
+  options.sampling.seed = options.seed < 0 ? std::random_device()() : static_cast<std::uint64_t>(options.seed);
 
   const auto start = Clock::now();
   const auto since_start = [&](Clock::time_point time) { return std::chrono::duration<double>(time - start).count(); };
@@ -243,7 +243,7 @@ Command add_generate(CLI::App& app) {
              "draw from tokens of at least this fraction of the likeliest one's probability");
   add_number(command, "--repeat-penalty", sampling.repeat_penalty, 0.01f, 100,
              "divides the scores of the last 64 tokens; 1: off");
-  add_number(command, "-s,--seed", options->seed, 0, UINT64_MAX, "seed of the draws", "random");
+  add_number(command, "-s,--seed", options->seed, -1, INT64_MAX, "seed of the draws; -1: another one each time");
   add_flag(command, "--ignore-eos", options->ignore_eos, "go on behind the end of text");
   add_flag(command, "--no-display-prompt", options->hide_prompt, "print what is generated alone");
   add_flag(command, "--json", options->json,

@@ -91,16 +91,10 @@ CLI::Option* add_number(CLI::App& app, const std::string& flags, float& value, f
                         const std::string& help) {
   return add(app, flags, value, low, high, help, fmt::format("{}", value));
 }
-
-template <class T>
-CLI::Option* add_number(CLI::App& app, const std::string& flags, std::optional<T>& value, std::type_identity_t<T> low,
-                        std::type_identity_t<T> high, const std::string& help, const std::string& none) {
+CLI::Option* add_number(CLI::App& app, const std::string& flags, std::optional<std::uint32_t>& value, std::uint32_t low,
+                        std::uint32_t high, const std::string& help, const std::string& none) {
   return add(app, flags, value, low, high, help, none);
 }
-template CLI::Option* add_number(CLI::App&, const std::string&, std::optional<std::uint32_t>&, std::uint32_t,
-                                 std::uint32_t, const std::string&, const std::string&);
-template CLI::Option* add_number(CLI::App&, const std::string&, std::optional<std::uint64_t>&, std::uint64_t,
-                                 std::uint64_t, const std::string&, const std::string&);
 
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help) {

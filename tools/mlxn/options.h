@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <vector>
 
 #include "mlx_native/device.h"
@@ -48,10 +47,9 @@ CLI::Option* add_number(CLI::App& app, const std::string& flags, std::int64_t& v
                         std::int64_t high, const std::string& help);
 CLI::Option* add_number(CLI::App& app, const std::string& flags, float& value, float low, float high,
                         const std::string& help);
-/// For 32 and 64 bits. `none` says in the help what is done where it is not given.
-template <class T>
-CLI::Option* add_number(CLI::App& app, const std::string& flags, std::optional<T>& value, std::type_identity_t<T> low,
-                        std::type_identity_t<T> high, const std::string& help, const std::string& none);
+/// `none` says in the help what is done where it is not given.
+CLI::Option* add_number(CLI::App& app, const std::string& flags, std::optional<std::uint32_t>& value, std::uint32_t low,
+                        std::uint32_t high, const std::string& help, const std::string& none);
 /// "1,2,3": at least one number.
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help);
