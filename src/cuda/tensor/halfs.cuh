@@ -18,8 +18,8 @@ struct Halfs {
 template <int kWords>
 struct Codes {
   uint32_t word[kWords];
-  uint32_t mask = ~0u;
-  int up = 0;
+  uint32_t mask;
+  int up;
 
   __device__ __forceinline__ Codes operator&(uint32_t bits) const {
     Codes r = *this;

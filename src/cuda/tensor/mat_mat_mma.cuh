@@ -57,9 +57,9 @@ struct WeightTile {
       const GroupDecode<Format, kFull> group(affine[16 * run / Format::kGroup][r]);
       Halfs h, l;
       if constexpr (kFull)
-        group.template split<false>({{codes[run][r]}}, h, l);
+        group.template split<false>({{codes[run][r]}, ~0u, 0}, h, l);
       else
-        h = group.high({{codes[run][r]}});
+        h = group.high({{codes[run][r]}, ~0u, 0});
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         high[2 * i + r] = h.pair[i];

@@ -45,7 +45,7 @@ struct ShiftedRun {
   }
   __device__ __forceinline__ operator Codes<4>() const {
     if (kKnown && shift == 0) return {{word[0], word[1], word[2], word[3]}, ~0u, up};
-    Codes<4> r;
+    Codes<4> r = {{}, ~0u, 0};
 #pragma unroll
     for (int i = 0; i < 4; ++i) r.word[i] = __funnelshift_r(word[i], word[i + 1], shift + up);
     return r;
@@ -62,7 +62,7 @@ struct RunReader {
   __device__ __forceinline__ auto load(const uint8_t* run) const {
     if constexpr (Align % 4 == 0) {
       const FourWords w = load_four_words<Align>(run);
-      return Codes<4>{{w.word[0], w.word[1], w.word[2], w.word[3]}};
+      return Codes<4>{{w.word[0], w.word[1], w.word[2], w.word[3]}, ~0u, 0};
     } else {
       static_assert(Align == 2);
       constexpr bool kKnown = kRowAlign % 4 == 0;
@@ -83,11 +83,13 @@ struct RunReader {
   __device__ __forceinline__ uint32_t bits16(const uint16_t* p) const { return *p; }
   __device__ __forceinline__ Codes<4> spread(uint32_t bits) const {
     return {{WordReader<4>{0}.spread(bits), WordReader<4>{1}.spread(bits), WordReader<4>{2}.spread(bits),
-             WordReader<4>{3}.spread(bits)}};
+             WordReader<4>{3}.spread(bits)},
+            ~0u,
+            0};
   }
   template <class Table>
   __device__ __forceinline__ Codes<4> lookup(const Table& table, const Codes<4>& nibbles) const {
-    Codes<4> r;
+    Codes<4> r = {{}, ~0u, 0};
 #pragma unroll
     for (int i = 0; i < 4; ++i) r.word[i] = look_up<0>(table, nibbles.word[i], nibbles.up == 4);
     return r;
@@ -367,7 +369,7 @@ __device__ __forceinline__ void decode_group(const uint8_t* const (&rows)[2], ui
     to.scale[r] = kWeightUnit * Format::affine(block, 0).scale;
 #pragma unroll
     for (int run = 0; run < 2; ++run) {
-      const Halfs h = exact_halfs<Format>({{Format::codes(RowWordReader{rows[r], t}, block, run)}}, odd_bytes);
+      const Halfs h = exact_halfs<Format>({{Format::codes(RowWordReader{rows[r], t}, block, run)}, ~0u, 0}, odd_bytes);
       to.run[run][r] = h.pair[0];
       to.run[run][2 + r] = h.pair[1];
     }
