@@ -62,9 +62,9 @@ struct WgmmaShape : Plan {
   static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
   static constexpr int kReserved = 1024 + 2 * kInfo + 512;  // to align, and the barriers
   static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved;
-  // For tiles of x: those of whole chunks.
+  // For tiles of x: those of a chunk, or of two if they are small.
   static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace;
-  static constexpr int kPlaces = kMostPlaces < 4 ? kChunkTiles : 4;
+  static constexpr int kPlaces = kMostPlaces < 4 ? kChunkTiles : kTokens <= 64 && kMostPlaces >= 8 ? 8 : 4;
   static constexpr int kMostBuffers = (kMemory - kPlaces * kPlace) / kBuffer;
   static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
   static_assert(kPlaces <= kMostPlaces && kPlaces % kChunkTiles == 0 && kBuffers >= 2);
