@@ -50,7 +50,7 @@ struct WgmmaShape : Plan {
 
   // What a group has at its start, and then: loaders little, multipliers the rest.
   static constexpr int kAllRegisters = (65536 / (kResident * kThreads)) / 8 * 8 * kThreads;
-  static constexpr int kLoaderRegisters = kResident == 2 ? 48 : kMultipliers > 2 && !kGather ? 32 : 56;
+  static constexpr int kLoaderRegisters = kResident == 2 ? 48 : kMultipliers > 2 ? 72 : 56;
   static constexpr int kMostRegisters = (kAllRegisters - kGroup * kLoaderRegisters) / (kMultipliers * kGroup) / 8 * 8;
   static constexpr int kRegisters = kMostRegisters < 232 ? kMostRegisters : 232;
 
@@ -217,9 +217,10 @@ __device__ void gather_x(const MatMatProblem& p, const Units& units, uint32_t th
   constexpr uint32_t kAtOnce = kGatherers / 8, kTimes = (Shape::kTokens - 1) / kAtOnce + 1;
   const uint32_t first = thread / 8, to = shared_address(ring.places) + 16 * thread;
   const uint64_t step = uint64_t(p.x.rows) * kTileRowBytes;
+  const auto unit_at = [&](uint32_t i) { return units.at<Shape>(p, min(i, units.count - 1)); };
+  Unit unit = unit_at(blockIdx.x);
   await_previous();
-  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
-    const Unit unit = units.at<Shape>(p, i);
+  for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x, unit = unit_at(i)) {
     const uint32_t* const slots = p.routing.slot_of + unit.first_x;
     uint32_t from[kTimes];  // in pieces of 16 bytes
 #pragma unroll
@@ -228,16 +229,11 @@ __device__ void gather_x(const MatMatProblem& p, const Units& units, uint32_t th
       const uint32_t token = row < unit.tokens ? slots[row] / p.routing.top_k : 0;
       from[j] = token * (kTileRowBytes / 16) + (thread ^ row ^ token) % 8;
     }
-    info.await_empty();
-    for (uint32_t row = thread; row < unit.tokens; row += kGatherers) {
-      const uint32_t slot = slots[row];
-      reinterpret_cast<float*>(info.here())[row] = p.x.unit[slot / p.routing.top_k];
-      reinterpret_cast<uint32_t*>(info.here())[Shape::kTokens + row] = slot;
-    }
-    info.full[info.place].arrive();
-    info.next();
     const uint8_t* x = p.x.high + unit.first_chunk * Shape::kChunkTiles * step;
-    for (uint32_t n = (unit.end_chunk - unit.first_chunk) * Shape::kChunkTiles; n > 0; --n, x += step) {
+    // What the end of the unit asks for comes where all places are filled, not before its first tile.
+    const uint32_t tiles = (unit.end_chunk - unit.first_chunk) * Shape::kChunkTiles;
+    const uint32_t described = min(tiles, uint32_t(Shape::kPlaces)) - 1;
+    for (uint32_t n = 0; n < tiles; ++n, x += step) {
       ring.await_empty();
       const uint32_t place = to + ring.place * Shape::kPlace;
 #pragma unroll
@@ -246,6 +242,15 @@ __device__ void gather_x(const MatMatProblem& p, const Units& units, uint32_t th
           copy_16_to(place + j * (kAtOnce * kTileRowBytes), x + uint64_t(from[j]) * 16);
       ring.full[ring.place].arrive_after_copies();
       ring.next();
+      if (n != described) continue;
+      info.await_empty();
+      for (uint32_t row = thread; row < unit.tokens; row += kGatherers) {
+        const uint32_t slot = slots[row];
+        reinterpret_cast<float*>(info.here())[row] = p.x.unit[slot / p.routing.top_k];
+        reinterpret_cast<uint32_t*>(info.here())[Shape::kTokens + row] = slot;
+      }
+      info.full[info.place].arrive();
+      info.next();
     }
   }
 }
