@@ -167,6 +167,7 @@ TEST_P(OpMatmulId, ShapesStridesAndData) {
   expect_products({1, 8, 64, 9, 2048, 32});
   if (backend != Backend::Cuda) return;
   expect_products({60, 8, 16, 72, 512});
+  expect_products({300, 4, 40, 72, 512});  // slots that one group routes
   // For kernels that want rows and experts at multiples of 16 bytes.
   expect_products({1, 8, 64, 50, 2048});
   expect_products({32, 8, 16, 34, 2048, 16, Data::Outliers});
@@ -249,7 +250,10 @@ TEST_P(OpMatmulId, HostWrittenIdsOutOfRangeAreRefused) {
 }
 
 TEST_P(OpMatmulId, DeviceWrittenIdsOutOfRangeGiveRowsOfNan) {
-  for (Problem p : {Problem{3, 2, 6, 7, 256}, {3, 2, 6, 8, 2048}, {MM_ID_ROUTING_THRESHOLD + 5, 2, 6, 7, 256}}) {
+  for (Problem p : {Problem{3, 2, 6, 7, 256},
+                    {3, 2, 6, 8, 2048},
+                    {MM_ID_ROUTING_THRESHOLD + 5, 2, 6, 7, 256},
+                    {520, 2, 6, 8, 256}}) {
     Operands o = make(p);
     p.n_experts = 5;  // the weights of a sixth lie there, but it is none
     o.ids[0] = 5;

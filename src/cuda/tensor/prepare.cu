@@ -228,6 +228,48 @@ struct RouteArgs {
   uint32_t tile_rows, group_tokens;
 };
 
+/// Tells begin(e, row) the first row of expert e, which has count(e) slots. With `lists`, also what tiles there are.
+template <class Count, class Begin>
+__device__ void place_experts(const RouteArgs& args, uint32_t* warps, bool lists, const Count& count,
+                              const Begin& begin) {
+  const uint32_t experts = args.problem.n_experts;
+  uint32_t rows_before = 0, tiles_before = 0;
+  for (uint32_t first = 0; first < experts; first += kRouteThreads) {
+    __syncthreads();
+    const uint32_t e = first + threadIdx.x, slots = e < experts ? count(e) : 0;
+    uint32_t n_rows, n_tiles;
+    const uint32_t first_row = rows_before + scan((slots + 7) / 8 * 8, warps, &n_rows);
+    if (e < experts) begin(e, first_row);
+    rows_before += n_rows;
+    if (!lists) continue;
+    const uint32_t tile = tiles_before + scan((slots + args.tile_rows - 1) / args.tile_rows, warps, &n_tiles);
+    for (uint32_t i = 0; i * args.tile_rows < slots; ++i)
+      args.routing.tiles[tile + i] = {e, first_row + i * args.tile_rows,
+                                      min(args.tile_rows, slots - i * args.tile_rows)};
+    tiles_before += n_tiles;
+  }
+  if (lists) {
+    if (threadIdx.x == 0) *args.routing.n_tiles = tiles_before;
+    __threadfence();  // the kernel behind reads these before all of this one is done
+  }
+}
+
+/// Results of a slot without an expert. By a team.
+__device__ void refuse(const MatmulIdArgs& a, uint32_t slot) {
+  for (uint32_t j = threadIdx.x % kTeamThreads; j < a.n; j += kTeamThreads)
+    a.output[uint64_t(slot) * a.n + j] = __uint_as_float(0x7fc00000u);
+}
+
+constexpr uint32_t kIdsAtOnce = 8;  // loads under way
+/// The experts of kIdsAtOnce slots from `first` on, kRouteThreads apart.
+__device__ void load_ids(const MatmulIdArgs& a, uint32_t first, uint32_t (&expert)[kIdsAtOnce]) {
+#pragma unroll
+  for (uint32_t i = 0; i < kIdsAtOnce; ++i) {
+    const uint32_t s = first + i * kRouteThreads;
+    expert[i] = s < a.n_tokens * a.top_k ? a.ids[s] : a.n_experts;
+  }
+}
+
 /// A group has `group_tokens` consecutive tokens, a team one at a time. Each group counts all slots of all experts for
 /// itself, which takes less time than to ask another. Within an expert the order of rows is any: a row's result does
 /// not depend on its place.
@@ -252,37 +294,17 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
   RowOfX<kFull, kAligned, kTeamThreads, kTeams> row{args.packed, x_of(), a.k};
   row.load();
   __syncthreads();
-  constexpr uint32_t kAtOnce = 8;  // loads under way
-  for (uint32_t first = threadIdx.x; first < slots; first += kAtOnce * kRouteThreads) {
-    uint32_t expert[kAtOnce];
+  for (uint32_t first = threadIdx.x; first < slots; first += kIdsAtOnce * kRouteThreads) {
+    uint32_t expert[kIdsAtOnce];
+    load_ids(a, first, expert);
 #pragma unroll
-    for (uint32_t i = 0; i < kAtOnce; ++i) {
-      const uint32_t s = first + i * kRouteThreads;
-      expert[i] = s < slots ? a.ids[s] : a.n_experts;
-    }
-#pragma unroll
-    for (uint32_t i = 0; i < kAtOnce; ++i)
+    for (uint32_t i = 0; i < kIdsAtOnce; ++i)
       if (expert[i] < a.n_experts)
         atomicAdd(&(first + i * kRouteThreads < first_slot ? before : others)[expert[i]], 1u);
   }
-  uint32_t rows_before = 0, tiles_before = 0;
-  for (uint32_t first = 0; first < a.n_experts; first += kRouteThreads) {
-    __syncthreads();
-    const uint32_t e = first + threadIdx.x, count = e < a.n_experts ? before[e] + others[e] : 0;
-    uint32_t n_rows, n_tiles;
-    const uint32_t first_row = rows_before + scan((count + 7) / 8 * 8, warps, &n_rows);
-    if (e < a.n_experts) before[e] += first_row;
-    rows_before += n_rows;
-    if (blockIdx.x > 0) continue;
-    const uint32_t tile = tiles_before + scan((count + args.tile_rows - 1) / args.tile_rows, warps, &n_tiles);
-    for (uint32_t i = 0; i * args.tile_rows < count; ++i)
-      r.tiles[tile + i] = {e, first_row + i * args.tile_rows, min(args.tile_rows, count - i * args.tile_rows)};
-    tiles_before += n_tiles;
-  }
-  if (blockIdx.x == 0) {
-    if (threadIdx.x == 0) *r.n_tiles = tiles_before;
-    __threadfence();  // the kernel behind reads these before all of this one is done
-  }
+  place_experts(
+      args, warps, blockIdx.x == 0, [&](uint32_t e) { return before[e] + others[e]; },
+      [&](uint32_t e, uint32_t first_row) { before[e] += first_row; });
   __syncthreads();
   allow_next();
   while (token < end_token) {
@@ -298,11 +320,8 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
       rows[copy] = to;
     }
     await_team<kTeamThreads, kTeams>();
-    for (uint32_t copy = 0; copy < a.top_k; ++copy) {
-      if (rows[copy] != kNoRow) continue;
-      for (uint32_t j = thread; j < a.n; j += kTeamThreads)
-        a.output[(uint64_t(token) * a.top_k + copy) * a.n + j] = __uint_as_float(0x7fc00000u);
-    }
+    for (uint32_t copy = 0; copy < a.top_k; ++copy)
+      if (rows[copy] == kNoRow) refuse(a, token * a.top_k + copy);
     if (r.gathered) {
       if (thread == 0) args.packed.unit[token] = row.unit;
       row.store(1, [&](uint32_t) { return token; });
@@ -313,6 +332,50 @@ __global__ void __launch_bounds__(kRouteThreads, 2) route_kernel(const RouteArgs
     row.x = x_of();
     row.load();
   }
+}
+
+/// The same for no more slots than one group has in registers: the first group routes, and the others, each of kTeams
+/// tokens, pack meanwhile, since gathered rows stand where their tokens do. Of 256 slots it takes longer.
+constexpr uint32_t kMostSlotsOfOne = kIdsAtOnce * kRouteThreads, kFewestSlotsOfOne = kMostSlotsOfOne / 4;
+template <bool kAligned>
+__global__ void __launch_bounds__(kRouteThreads, 2) route_apart_kernel(const RouteArgs args) {
+  const MatmulIdArgs& a = args.problem;
+  if (blockIdx.x > 0) {
+    __shared__ float largest[kTeams][kTeamThreads / 32];
+    const uint32_t team = threadIdx.x / kTeamThreads, token = (blockIdx.x - 1) * kTeams + team;
+    await_previous();
+    if (token >= a.n_tokens) return;
+    RowOfX<false, kAligned, kTeamThreads, kTeams> row{args.packed, a.input + uint64_t(token) * a.k, a.k};
+    row.load();
+    for (uint32_t copy = threadIdx.x % 32; copy / 32 * 32 < a.top_k; copy += 32) {
+      const uint32_t slot = token * a.top_k + copy;
+      uint32_t refused = __ballot_sync(~0u, copy < a.top_k && a.ids[slot] >= a.n_experts);
+      for (; refused; refused &= refused - 1) refuse(a, token * a.top_k + copy / 32 * 32 + __ffs(int(refused)) - 1);
+    }
+    row.find_unit(largest[team]);
+    allow_next();  // which fetches weights, behind which x would wait
+    if (threadIdx.x % kTeamThreads == 0) args.packed.unit[token] = row.unit;
+    row.store(1, [&](uint32_t) { return token; });
+    return;
+  }
+  extern __shared__ uint32_t slots_of[];  // each expert; then its first row
+  __shared__ uint32_t warps[kRouteThreads / 32];
+  for (uint32_t e = threadIdx.x; e < a.n_experts; e += kRouteThreads) slots_of[e] = 0;
+  __syncthreads();
+  await_previous();
+  uint32_t expert[kIdsAtOnce], rank[kIdsAtOnce];
+  load_ids(a, threadIdx.x, expert);
+#pragma unroll
+  for (uint32_t i = 0; i < kIdsAtOnce; ++i)
+    if (expert[i] < a.n_experts) rank[i] = atomicAdd(&slots_of[expert[i]], 1u);
+  place_experts(
+      args, warps, true, [&](uint32_t e) { return slots_of[e]; },
+      [&](uint32_t e, uint32_t first_row) { slots_of[e] = first_row; });
+  __syncthreads();
+  allow_next();
+#pragma unroll
+  for (uint32_t i = 0; i < kIdsAtOnce; ++i)
+    if (expert[i] < a.n_experts) args.routing.slot_of[slots_of[expert[i]] + rank[i]] = threadIdx.x + i * kRouteThreads;
 }
 
 template <class Args>
@@ -364,6 +427,11 @@ PackedX pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, co
 void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::uint32_t tile_rows,
            const PackedX& packed) {
   const bool aligned = is_aligned(args.input, args.k);
+  const std::uint64_t slots = std::uint64_t{args.n_tokens} * args.top_k;
+  if (routing.gathered && slots >= kFewestSlotsOfOne && slots <= kMostSlotsOfOne)
+    return start(on, aligned ? route_apart_kernel<true> : route_apart_kernel<false>,
+                 {(args.n_tokens - 1) / kTeams + 2, kRouteThreads, args.n_experts * sizeof(uint32_t)},
+                 {args, routing, packed, tile_rows, 0}, true);
   const auto kernel = packed.low ? aligned ? route_kernel<true, true> : route_kernel<true, false>
                       : aligned ? route_kernel<false, true>
                                  : route_kernel<false, false>;
