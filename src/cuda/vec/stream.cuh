@@ -15,7 +15,11 @@
 
 namespace mlx_native::cuda {
 
-static_assert(kMostStages * sizeof(Handover) <= RingRoom::kRingAt);
+struct StreamBarriers {
+  Handover stages[kMostStages];
+  SharedBarrier split;  // x is
+};
+static_assert(sizeof(StreamBarriers) <= RingRoom::kRingAt);
 
 /// The slabs of a group: a turn's are neighbours.
 struct StreamWork {
@@ -86,10 +90,12 @@ __device__ __forceinline__ void copy_rows(const StreamPlan& p, std::uint32_t sla
 /// Fills the ring. A team's stages are every kStreamTeams-th.
 template <class U>
 __device__ __forceinline__ void stream_weights(const StreamPlan& p, const StreamWork& work, std::uint8_t* ring,
-                                               Handover* stages, std::uint32_t loader, std::uint32_t lane) {
+                                               StreamBarriers& barriers, std::uint32_t loader, std::uint32_t lane) {
   if (p.boxes && loader > 0) return;
+  Handover* const stages = barriers.stages;
   std::uint32_t place = 0, parity = 1;
-  Pace pace{p.ahead, p.stages};
+  Pace pace{p.early, p.stages};
+  std::uint32_t more = p.ahead - p.early;
   const std::uint32_t passes = p.gated ? 2 : 1;
   for (std::uint32_t turn_0 = 0; work.slab(turn_0) < p.slabs; turn_0 += kStreamTeams) {
     const bool all = work.slab(turn_0 + kStreamTeams - 1) < p.slabs;
@@ -100,6 +106,7 @@ __device__ __forceinline__ void stream_weights(const StreamPlan& p, const Stream
 #pragma unroll 1
         for (std::uint32_t turn = turn_0; turn < turn_0 + kStreamTeams; ++turn) {
           if (const std::uint32_t slab = work.slab(turn); slab < p.slabs) {
+            if (more > 0 && has_ended(barriers.split, 0)) pace.ahead += more, more = 0;
             if (all) pace.keep(stages);  // then stages follow each other
             stages[place].empty.await(parity);
             std::uint8_t* const to = ring + place * p.stage_bytes;
@@ -149,6 +156,14 @@ __device__ __forceinline__ void finish_turn(const StreamPlan& p, std::uint32_t f
 
 constexpr std::uint32_t kNormWarps = 8;
 
+/// Of each eight lanes.
+__device__ __forceinline__ float sum_of_eight(float x) {
+#pragma unroll
+  for (int apart = 4; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
+  return x;
+}
+static_assert(kNormWarps == 8);
+
 /// Leaves the kNormWarps parts of the sum of squares of rows of x, in the order of rms_norm (gpu/kernels): a row is
 /// read by 32 lanes, or by 256 if it is long.
 __device__ __forceinline__ void sum_squares(const float* x, std::uint32_t rows, std::uint32_t k, float* squares,
@@ -186,7 +201,8 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
   constexpr int kWarps = int(kStreamTeams * kStreamWarps), kThreads = 32 * kWarps;
   static_assert(kColumns == DigitColumns<T>::columns);
   extern __shared__ __align__(128) std::uint8_t shared[];
-  Handover* const stages = reinterpret_cast<Handover*>(shared);
+  StreamBarriers& barriers = *reinterpret_cast<StreamBarriers*>(shared);
+  Handover* const stages = barriers.stages;
   std::uint8_t* const ring = shared + RingRoom::kRingAt;
   const std::uint32_t warp = threadIdx.x / 32, team = warp / kStreamWarps, of_team = warp % kStreamWarps;
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
@@ -195,13 +211,14 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
   allow_next();
   // The instruction takes its address from a uniform register: a lane of every warp.
   if (lane == 0) {
-    static_assert(kMostStages <= kWarps);
+    static_assert(kMostStages < kWarps);
     if (warp < kMostStages)
       stages[warp].full.init(p.boxes ? 1 : kStreamLoaders), stages[warp].empty.init_for_warps(kStreamWarps);
+    if (warp == kMostStages) barriers.split.init_for_warps(kWarps);
     fence_barrier_init();
   }
   __syncthreads();
-  if (warp >= kWarps) return stream_weights<U>(p, work, ring, stages, warp - kWarps, std::uint32_t(lane));
+  if (warp >= kWarps) return stream_weights<U>(p, work, ring, barriers, warp - kWarps, std::uint32_t(lane));
 
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
   float* const factors = reinterpret_cast<float*>(shared + p.factors_at);
@@ -247,7 +264,7 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
       if (p.norm) next_weights = load_unit(p.norm + unit * U::kValues, lane);
     }
     if (p.norm) {
-      const float sum = lane_sum(std::uint32_t(lane) < kNormWarps ? partials[now_row * kNormWarps + lane] : 0.0f);
+      const float sum = sum_of_eight(partials[now_row * kNormWarps + lane % kNormWarps]);
       scale_unit(now, 1.0f / square_root(sum / float(p.k) + p.eps), weights);
       if (p.normed && group == min(now_unit, groups - 1)) store_unit(p.normed + at * U::kValues, now, lane);
     }
@@ -257,6 +274,7 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
          sums_of_x + now_unit * (U::kSumBytes * kColumns), factors + now_unit * kColumns, kColumns, now_row, kRows},
         lane);
   }
+  barriers.split.arrive_as_warp(lane);
   meet();
 
   std::uint32_t place = team, parity = 0;

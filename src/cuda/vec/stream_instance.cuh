@@ -98,7 +98,10 @@ bool spread_stream(StreamPlan& plan, const Machine& machine, std::uint32_t group
   plan.boxes = plan.boxes && turns * turn_stages >= kFewestOfBoxes;
   const std::uint32_t team_turns = (turns - 1) / kStreamTeams + 1;
   const std::uint32_t needed = turns > 1 && turn_stages > 1 ? kStreamTeams * team_turns * turn_stages : kMostStages;
-  return spread(plan, stream_shape<Format, kRows>(), machine.shared_bytes, std::min(kMostStages, needed));
+  if (!spread(plan, stream_shape<Format, kRows>(), machine.shared_bytes, std::min(kMostStages, needed))) return false;
+  // Attention, which comes before, takes longer than these weights, and its loads wait for what is on its way.
+  if (plan.sum && turns * turn_stages <= plan.stages) plan.early = plan.ahead = 1;
+  return true;
 }
 
 inline cudaError_t map_boxes(StreamPlan& plan) {
@@ -144,6 +147,8 @@ bool launch_pair(Launch& on, StreamPair pair) {
   if (!spread_stream<First, 2>(first, on.machine, pair.groups) ||
       !spread_stream<Second, 2>(second, on.machine, groups - pair.groups))
     return false;
+  // x, which is normed here, waits for what is on its way.
+  first.early = second.early = 1;
   if (on.status == cudaSuccess) on.status = map_boxes(first);
   if (on.status == cudaSuccess) on.status = map_boxes(second);
   on.start(reinterpret_cast<const void*>(&stream_pair_kernel<First, Second, 2>),

@@ -33,7 +33,7 @@ struct StreamPlan {
   std::uint32_t slabs;                        // in all
   std::uint32_t pitch;                        // bytes between rows in the ring
   std::uint32_t stage_bytes, stages;          // the latter a multiple of the teams
-  std::uint32_t ahead;                        // stages that are on their way at a time
+  std::uint32_t ahead, early;                 // stages that are on their way at a time; until x is split
   std::uint32_t x_stride;                     // bytes between columns of x
   // Offsets in shared memory, which begins with the barriers and the ring.
   std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
@@ -84,7 +84,7 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
   if (!room.put_ring(plan, bytes, {.fewest = kStreamTeams + 1, .most = most_stages, .teams = kStreamTeams},
                      {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
     return false;
-  plan.ahead = stages_ahead(plan, 48 << 10);
+  plan.early = plan.ahead = stages_ahead(plan, 48 << 10);
   return true;
 }
 
