@@ -276,7 +276,8 @@ struct TokenGroup {
 };
 
 template <class T, int kPack, int kChunks, int kMostRows, class Problem>
-__global__ void __maxnreg__(kTokenRegisters) token_kernel(const __grid_constant__ TokenCall<Problem> call) {
+__global__ void __maxnreg__(token_registers(kChunks, kMostRows))
+    token_kernel(const __grid_constant__ TokenCall<Problem> call) {
 #if __CUDA_ARCH__ >= 900
   extern __shared__ __align__(128) std::uint8_t shared[];
   using Group = TokenGroup<T, kPack, kChunks, kMostRows, Problem>;
@@ -288,7 +289,7 @@ __global__ void __maxnreg__(kTokenRegisters) token_kernel(const __grid_constant_
   arrive_cluster_relaxed();
   // The last warp of the group that has the token's own key makes it.
   const bool owns =
-      group.warp == call.plan.warps - 1 && stretch.start <= stretch.cached && stretch.cached < stretch.stop;
+      group.warp == blockDim.x / 32 - 1 && stretch.start <= stretch.cached && stretch.cached < stretch.stop;
   if constexpr (Group::kMakes) {
     group.load_norms();
     gpu::heads_angles(Thread{}, call.problem.heads, 0, group.angles());
@@ -306,6 +307,9 @@ __global__ void __maxnreg__(kTokenRegisters) token_kernel(const __grid_constant_
     }
   }
   __syncthreads();
+  if constexpr (Group::kMakes) {
+    if (group.warp == call.plan.warps) return group.store_heads(slot, owns);
+  }
   typename Group::Rows state;
   state.begin();
   group.load_queries(state);
@@ -330,9 +334,11 @@ bool launch_token_as(Launch& on, const AttentionArgs& a, const auto& problem_of,
     const TokenCall<Problem> call{problem_of(gpu::AttentionProblem{a, plan.groups}), plan};
     const std::uint64_t units = gpu::tiles(a.n_heads / a.n_kv_heads, Shape::kRows) * a.n_kv_heads;
     const auto is_new = [&](const void* p) { return on.is_new && on.is_new(p); };
+    // Where each of the others makes a query.
+    const bool makes_key = Problem::kMakesHeads && plan.warps <= Shape::kRows;
     on.start(reinterpret_cast<const void*>(&token_kernel<T, kPack, kChunks, kMostRows, Problem>),
              {.groups = static_cast<std::uint32_t>(units * plan.groups),
-              .threads = 32 * plan.warps,
+              .threads = 32 * (plan.warps + (makes_key ? 1 : 0)),
               .shared_bytes = plan.shared_bytes,
               .cluster = plan.groups},
              &call, !reads_new && !is_new(a.positions) && !is_new(a.k_cache) && !is_new(a.v_cache));

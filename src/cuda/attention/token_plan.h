@@ -23,7 +23,7 @@ struct TokenShape {
 /// order, each for 32 << chunks_log2 values.
 struct TokenPlan {
   std::uint32_t groups;     // of a cluster
-  std::uint32_t warps;      // of a group
+  std::uint32_t warps;      // of a group that take keys
   std::uint32_t step_keys;  // of a group
   std::uint32_t stages;     // steps that are on their way at a time
   std::uint32_t partials;
@@ -33,8 +33,8 @@ struct TokenPlan {
 };
 
 constexpr std::uint32_t kMostTokenStages = 8, kMostTokenWarps = 12, kMostTokenGroups = 8;
-/// So that a warp finds room in each quarter of a multiprocessor that a product's group is on.
-constexpr int kTokenRegisters = 112;
+/// So that beside a product's group four or, with rows of fewer values, five warps find room.
+constexpr int token_registers(int chunks, int rows) { return chunks * rows > 4 ? 112 : 96; }
 
 /// value_bytes: of the cache.
 template <class Shape>
@@ -55,7 +55,7 @@ TokenPlan plan_token(const AttentionArgs& a, std::uint32_t value_bytes) {
   while (plan.groups << plan.chunks_log2 < chunks) ++plan.chunks_log2;
   const std::uint32_t stage_bytes = 2 * plan.step_keys * a.head_dim * value_bytes;
   const std::uint64_t steps = gpu::tiles(gpu::tiles(a.kv_capacity, plan.groups), plan.step_keys);
-  plan.stages = static_cast<std::uint32_t>(std::clamp<std::uint64_t>((few ? 64 << 10 : 112 << 10) / stage_bytes, 1,
+  plan.stages = static_cast<std::uint32_t>(std::clamp<std::uint64_t>((few ? 40 << 10 : 112 << 10) / stage_bytes, 1,
                                                                      std::min<std::uint64_t>(steps, kMostTokenStages)));
   std::uint32_t at = 256;
   const auto take = [&](std::size_t bytes) {
