@@ -75,6 +75,21 @@ TEST_P(GpuForward, PrefillInChunksAgreesAndRepeatsItsBits) {
   EXPECT_EQ(values(whole.forward(prompt)), expected);
 }
 
+TEST_P(GpuForward, StepsGoOnWhereKeysBecomeMany) {
+  if (slow()) GTEST_SKIP() << "minutes, by the kernels of the test before";
+  const Ids words = cases().front().prompt;
+  Ids prompt;
+  while (prompt.size() < 510) prompt.push_back(words[prompt.size() % words.size()]);
+  const ModelOptions options{.context = 600, .precision = Precision::Full};
+  Model steps = load(options), whole = load(options);
+  must(steps.forward(prompt));
+  for (const std::uint32_t id : {318u, 1530u, 862u, 291u}) {
+    prompt.push_back(id);
+    whole.reset();
+    EXPECT_LE(relative_error(values(steps.forward({&id, 1})), values(whole.forward(prompt))), 1e-4);
+  }
+}
+
 TEST_P(GpuForward, SamplesFromAHalfPrecisionCache) {
   if (test::kSlow && name_ != "docs-moe") GTEST_SKIP() << "one model is enough here";
   const Ids prompt = cases().front().prompt;

@@ -34,6 +34,7 @@ struct AttentionArgs {
   uint32_t n_tokens, n_heads, n_kv_heads, head_dim, kv_capacity;
   uint32_t causal, sliding_window;  // window 0: none
   float scale, softcap;             // softcap 0: none
+  uint32_t likely_keys;             // what to be fast with
 };
 
 }  // namespace mlx_native

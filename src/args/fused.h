@@ -36,6 +36,7 @@ struct HeadsAttentionArgs {
   K_GLOBAL uint8_t* scratch;
   uint32_t causal, sliding_window;
   float scale, softcap;
+  uint32_t likely_keys;
 };
 
 /// sum = a + b, output = rms_norm(sum).

@@ -45,7 +45,8 @@ Result<void> AttentionBlock::record(Pass& pass) const {
                       .n_kv_heads = config.n_kv_heads,
                       .head_dim = config.head_dim,
                       .kv_capacity = pass.context,
-                      .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim))}));
+                      .scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim)),
+                      .likely_keys = pass.likely_keys}));
   MLXN_TRY(pass.linear(weights_.output, act.attended, act.branch, pass.n_tokens));
   return pass.add_branch();
 }

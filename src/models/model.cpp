@@ -32,6 +32,7 @@ struct Model::State {
   std::vector<KvCache> kv;
   Activations act;
   std::optional<ComputeGraph> step;  // one token
+  std::uint32_t step_keys = 0;       // that its attention is recorded for
   std::uint32_t position = 0;
 
   Pass pass(CommandEncoder& encoder, std::size_t n_tokens) {
@@ -186,9 +187,16 @@ Result<void> Model::State::record_head(const Pass& pass, std::uint32_t first, st
 
 /// One token, whose id and position are in place.
 Result<void> Model::State::start_step() {
-  if (!step) {
+  // Attention of few keys is spread otherwise than that of many.
+  constexpr std::uint32_t kFewKeys = 512;
+  const std::uint32_t keys = position < kFewKeys ? std::min(kFewKeys, options.context) : options.context;
+  if (!step || step_keys != keys) {
+    if (step) MLXN_TRY(step->wait());
+    step.reset();
+    step_keys = keys;
     MLXN_ASSIGN(GraphSession session, GraphExecutor(device).begin());
     Pass recording = pass(session.encoder(), 1);
+    recording.likely_keys = keys;
     MLXN_TRY(record_layers(recording));
     MLXN_TRY(record_head(recording, 0, 1, act.logits));
     MLXN_ASSIGN(step, session.record());

@@ -24,6 +24,7 @@ struct Pass {
   std::vector<KvCache>& kv;
   std::uint32_t context;
   std::uint32_t n_tokens;
+  std::uint32_t likely_keys = 0;  // of attention; 0: all of the context
 
   /// output[rows, n] = input[rows, k] W^T + bias.
   Result<void> linear(const Linear& layer, const MlxBuffer& input, MlxBuffer& output, std::uint32_t rows) const;

@@ -110,7 +110,8 @@ std::optional<HeadsAttentionArgs> heads_attention(Reader& commands, const HeadsT
                             .causal = a->causal,
                             .sliding_window = a->sliding_window,
                             .scale = a->scale,
-                            .softcap = a->softcap};
+                            .softcap = a->softcap,
+                            .likely_keys = a->likely_keys};
 }
 
 std::optional<AddNormArgs> add_norm(Reader& commands) {

@@ -175,13 +175,14 @@ struct HeadsAttended {
   std::uint32_t heads, kv_heads, dim, rope_dim, capacity, position;
   bool norms, f16;
   RopePairing pairing = RopePairing::Neox;
-  std::uint32_t window = 0, tokens = 1;
+  std::uint32_t window = 0, tokens = 1, likely = 0;
 };
 
 TEST_P(Fusion, HeadsAndTheirAttention) {
   for (const HeadsAttended& h : {HeadsAttended{8, 2, 128, 128, 40, 17, true, false},
                                  {32, 4, 128, 128, 100, 0, true, false},
                                  {8, 2, 128, 128, 700, 640, true, false},
+                                 {8, 2, 128, 128, 700, 640, true, false, RopePairing::Neox, 0, 1, 300},
                                  {32, 4, 128, 128, 300, 299, true, true},
                                  {3, 3, 96, 96, 1100, 1000, true, false},
                                  {4, 2, 128, 64, 260, 2000, false, true, RopePairing::Adjacent, 200},
@@ -237,7 +238,8 @@ TEST_P(Fusion, HeadsAndTheirAttention) {
                           .head_dim = h.dim,
                           .kv_capacity = h.capacity,
                           .scale = 0.1f,
-                          .sliding_window = h.window}));
+                          .sliding_window = h.window,
+                          .likely_keys = h.likely}));
       commit(step.encoder, true);
       EXPECT_EQ(ran("heads_attention"), !apart && h.tokens == 1 && h.dim <= 256);
       return step.buffers;

@@ -19,6 +19,7 @@ struct AttentionParams {
   bool causal = true;
   std::uint32_t sliding_window = 0;  ///< a query sees at most this many positions, its own included; 0: all
   float softcap = 0.0f;              ///< scores become softcap * tanh(score / softcap); 0: as they are
+  std::uint32_t likely_keys = 0;     ///< positions that will be there, about, for speed; 0: kv_capacity
 };
 
 /// Softmax attention over the KV cache, whose slot s holds the newest position p with p % kv_capacity == s and p <=

@@ -47,14 +47,14 @@ TokenPlan plan_token(const AttentionArgs& a, std::uint32_t value_bytes) {
   const std::uint64_t units = gpu::tiles(a.n_heads / a.n_kv_heads, Shape::kRows) * a.n_kv_heads;
   plan.groups = kMostTokenGroups;
   while (plan.groups > 2 && units * plan.groups > kEnoughGroups) plan.groups /= 2;
-  const bool few = a.kv_capacity <= kFewKeys;
+  const bool few = a.likely_keys <= kFewKeys;
   plan.warps = few ? 4 : kMostTokenWarps;
   plan.step_keys = plan.warps * Shape::kKeys;
   plan.partials = plan.groups * plan.warps;
   const std::uint32_t chunks = Shape::kRows * ((a.head_dim - 1) / 32 + 1);
   while (plan.groups << plan.chunks_log2 < chunks) ++plan.chunks_log2;
   const std::uint32_t stage_bytes = 2 * plan.step_keys * a.head_dim * value_bytes;
-  const std::uint64_t steps = gpu::tiles(gpu::tiles(a.kv_capacity, plan.groups), plan.step_keys);
+  const std::uint64_t steps = gpu::tiles(gpu::tiles(a.likely_keys, plan.groups), plan.step_keys);
   plan.stages = static_cast<std::uint32_t>(std::clamp<std::uint64_t>((few ? 40 << 10 : 112 << 10) / stage_bytes, 1,
                                                                      std::min<std::uint64_t>(steps, kMostTokenStages)));
   std::uint32_t at = 256;

@@ -230,7 +230,8 @@ struct HeadsAttention {
             .causal = args.causal,
             .sliding_window = args.sliding_window,
             .scale = args.scale,
-            .softcap = args.softcap};
+            .softcap = args.softcap,
+            .likely_keys = args.likely_keys};
   }
 
  private:

@@ -23,6 +23,7 @@ struct Problem {
   float softcap = 0;
   bool causal = true;
   float spread = 1;  // of keys and values: their magnitudes differ by powers of it
+  std::uint32_t likely = 0;
 };
 
 class GpuAttention : public testing::TestWithParam<Backend> {
@@ -76,7 +77,8 @@ class GpuAttention : public testing::TestWithParam<Backend> {
                                   .scale = scale,
                                   .causal = p.causal,
                                   .sliding_window = p.window,
-                                  .softcap = p.softcap});
+                                  .softcap = p.softcap,
+                                  .likely_keys = p.likely});
     ASSERT_TRUE(added.has_value()) << added.error().message;
     const auto ran = encoder.commit_and_wait();
     ASSERT_TRUE(ran.has_value()) << ran.error().message;
@@ -130,6 +132,7 @@ TEST_P(GpuAttention, OneTokenOfManyShapes) {
     for (const std::uint32_t capacity : {129u, 700u, 1024u, 1025u, 5000u})
       for (const std::uint32_t first : {capacity - 1, capacity / 2, 2 * capacity + 77}) {
         expect_attended({1, 8, 2, 128, capacity, first}, f16);
+        expect_attended({1, 8, 2, 128, capacity, first, 0, 0, true, 1, 200}, f16);
         expect_attended({1, 2, 2, 80, capacity, first, capacity / 3}, f16);
         expect_attended({1, 3, 1, 256, capacity, first}, f16);
       }
