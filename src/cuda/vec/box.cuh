@@ -1,8 +1,8 @@
 // Products of few rows with quantized weights, on Hopper.
 //
 // One warp of a group streams its part of W's columns through a ring in shared memory, a box of 16 rows a copy; 16
-// multiply a unit of a stage each; others add up their sums, so that none of them waits for the others. The sums of a
-// cluster's groups meet in one of them, for every round in another.
+// multiply a unit of a stage each; others add up their sums, so that none of them waits for the others. What the groups
+// of a cluster have of a round's sums they send each other, and each adds up and writes its share.
 #pragma once
 
 #include "cuda/order.cuh"
@@ -44,20 +44,21 @@ struct BoxWork {
     step = clusters << p.step.slabs_log2;
     rounds = first < p.slabs ? (p.slabs - first - 1) / step + 1 : 0;
   }
-  /// Slabs of a round.
+  /// The first slab of a round, and how many.
+  __device__ __forceinline__ std::uint32_t slab(std::uint32_t round) const { return first + round * step; }
   __device__ __forceinline__ std::uint32_t slabs(std::uint32_t round) const {
-    return min(1u << p.step.slabs_log2, p.slabs - first - round * step);
+    return min(1u << p.step.slabs_log2, p.slabs - slab(round));
   }
 };
 
-/// Who gathers a round's sums, and where.
+/// A round's place among those that a group can gather; lap: how often it was used before.
 struct Turn {
-  std::uint32_t owner, slot, place, lap;  // place: of all groups' slots; lap: how often it was used before
-  __device__ __forceinline__ Turn(const BoxPlan& p, std::uint32_t round) {
-    owner = round & (1u << p.parts_log2) - 1;
-    slot = round >> p.parts_log2 & (1u << p.gather_log2) - 1;
-    place = round & (1u << p.gather_log2 + p.parts_log2) - 1;
-    lap = round >> p.gather_log2 + p.parts_log2;
+  std::uint32_t slot, lap;
+  __device__ __forceinline__ Turn(const BoxPlan& p, std::uint32_t round)
+      : slot(round & (1u << p.gather_log2) - 1), lap(round >> p.gather_log2) {}
+  /// Until all groups have read what was there.
+  __device__ __forceinline__ void await(Gather& gather) const {
+    if (lap > 0) gather.free[slot].await(lap - 1 & 1);
   }
 };
 
@@ -70,17 +71,21 @@ __device__ __forceinline__ void init_barriers(BoxBarriers& barriers, Gather& gat
     barriers.stages[i].full.init(1), barriers.stages[i].empty.init_for_warps(kBoxTeamWarps);
   if (std::uint32_t i = kBoxWarps - 1 - warp; i < kSlots)
     barriers.slots[i].full.init(kMultipliers), barriers.slots[i].empty.init(kAdders);
-  if (p.parts_log2 == 0) return;
-  for (std::uint32_t i = warp; i < 1u << p.gather_log2 + p.parts_log2; i += kBoxWarps) gather.free[i].init(1);
-  if (std::uint32_t i = kBoxWarps - 1 - warp; i < kMostGatherSlots) gather.full[i].init(1);
+  if (p.parts_log2 > 0 && warp >> p.gather_log2 == 0)
+    gather.full[warp].init(1), gather.free[warp].init(1u << p.parts_log2);
 }
+static_assert(kMostGatherSlots < kBoxWarps);
 
-/// Fills the ring: a slab a lane. A team's stages are every kBoxTeams-th.
+constexpr int kXIsSplit = 2;  // a barrier of the loading warp and one of those that split
+
+/// Fills the ring: a slab a lane. A team's stages are every kBoxTeams-th. With x_first all but the first one are asked
+/// for behind x, which would have to wait for them.
 template <class U>
 __device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint32_t first_unit, std::uint32_t units,
                                              std::uint8_t* ring, Handover* stages, std::uint32_t lane) {
   const BoxPlan& p = work.p;
   std::uint32_t place = 0, parity = 1;
+  bool x_first = p.x_first;
   Pace pace{p.ahead, p.stages};
   for (std::uint32_t round = 0; round < work.rounds; round += kBoxTeams) {
     for (std::uint32_t unit = 0; unit < units; unit += p.step.units) {
@@ -93,9 +98,13 @@ __device__ __forceinline__ void stream_boxes(const BoxWork& work, std::uint32_t 
           if (lane == 0) stages[place].full.arrive_and_expect(slabs * 16 * p.pitch);
           __syncwarp();
           if (lane < slabs) {
-            const BoxSlab of(p, work.first + (round + team) * work.step + lane);
+            const BoxSlab of(p, work.slab(round + team) + lane);
             box_copy_once(ring + place * p.stage_bytes + lane * 16 * p.pitch, p.map[of.product].tensor, column, of.row,
                           0, stages[place].full);
+          }
+          if (x_first) {
+            x_first = false;
+            asm volatile("bar.sync %0, 64;" ::"n"(kXIsSplit) : "memory");
           }
         }
         if (++place == p.stages) place = 0, parity ^= 1;
@@ -115,82 +124,100 @@ __device__ __forceinline__ float4 add_tiles(const float* from, std::uint32_t cou
   }
   return sum;
 }
-static_assert(kBoxTeamWarps == 8 && kMostParts == 8);
+static_assert(kBoxTeamWarps == 8 && kMostPartsLog2 == 3);
 
-__device__ __forceinline__ void write(const BoxPlan& p, std::uint32_t slab, std::uint32_t row, std::uint32_t x_row,
-                                      const float4& sum) {
-  const BoxSlab of(p, slab);
-  const VecPlan::Target& target = of.target();
-  if (of.row + row >= target.n) return;
-  const float v[4] = {sum.x, sum.y, sum.z, sum.w};
+/// Four sums of a round: of a row of W, of `slab` of the round, and four rows of x.
+template <int kStored>
+struct Four {
+  static constexpr std::uint32_t kTile = 16 * kStored, kOfTile = kTile / 4;
+  std::uint32_t slab, row, x_row;
+  __device__ __forceinline__ explicit Four(std::uint32_t i)
+      : slab(i / kOfTile), row(i % 16), x_row(i / 16 % (kStored / 4) * 4) {}
+
+  __device__ __forceinline__ void write(const BoxPlan& p, std::uint32_t first_slab, const float4& sum) const {
+    const BoxSlab of(p, first_slab + slab);
+    const VecPlan::Target& target = of.target();
+    if (of.row + row >= target.n) return;
+    const float v[4] = {sum.x, sum.y, sum.z, sum.w};
 #pragma unroll
-  for (std::uint32_t j = 0; j < 4; ++j) {
-    if (x_row + j >= p.m) continue;
-    const std::uint64_t at = std::uint64_t(x_row + j) * target.n + of.row + row;
-    target.output[at] = v[j];
-    if (p.sum) p.sum[at] = p.residual[at] + v[j];
+    for (std::uint32_t j = 0; j < 4; ++j) {
+      if (x_row + j >= p.m) continue;
+      const std::uint64_t at = std::uint64_t(x_row + j) * target.n + of.row + row;
+      target.output[at] = v[j];
+      if (p.sum) p.sum[at] = p.residual[at] + v[j];
+    }
   }
-}
+};
 
-/// Adds up the sums of a team's rounds, and writes them or sends them to the group that gathers the round's.
+/// The fours of a round that a group gathers, if any: shares go round the groups of a cluster, of which each begins
+/// where the round before left off.
+struct Share {
+  const BoxPlan& p;
+  std::uint32_t round;
+  __device__ __forceinline__ std::uint32_t size() const { return 1u << p.share_log2; }
+  __device__ __forceinline__ std::uint32_t groups() const { return 1u << p.parts_log2; }
+  /// Who gathers four i.
+  __device__ __forceinline__ std::uint32_t rank(std::uint32_t i) const {
+    return (i >> p.share_log2) + round & groups() - 1;
+  }
+  /// The first four that a group gathers.
+  __device__ __forceinline__ std::uint32_t first(std::uint32_t rank) const {
+    return (rank - round & groups() - 1) << p.share_log2;
+  }
+};
+
+/// Adds up the sums of a team's rounds, and writes them or sends them to the groups that gather them.
 template <int kStored>
 __device__ __forceinline__ void finish_rounds(const BoxWork& work, std::uint32_t team, const float* partials,
                                               Handover* slots, std::uint32_t n_slots, Gather& gather, float* gathered,
                                               std::uint32_t lane) {
-  constexpr std::uint32_t kTile = 16 * kStored, kFours = kStored / 4;
+  using Fours = Four<kStored>;
   const BoxPlan& p = work.p;
-  const std::uint32_t row = lane % 16, tiles_log2 = p.step.slabs_log2;
   std::uint32_t slot = team, parity = 0;
   for (std::uint32_t round = team; round < work.rounds; round += kBoxTeams) {
     const Turn turn(p, round);
-    if (p.parts_log2 > 0 && turn.lap > 0) gather.free[turn.place].await(turn.lap - 1 & 1);
-    float* const place = gathered + ((turn.slot << p.parts_log2 | work.rank) << tiles_log2) * kTile;
+    if (p.parts_log2 > 0) turn.await(gather);
+    const Share share{p, round};
+    float* const place = gathered + 4 * ((turn.slot << p.parts_log2 | work.rank) << p.share_log2);
     slots[slot].full.await(parity);
-    const std::uint32_t slabs = work.slabs(round);
-    for (std::uint32_t i = lane / 16; i < kFours * slabs; i += 2) {
-      const std::uint32_t own = i / kFours, at = row * kStored + 4 * (i % kFours);
-      const float4 sum =
-          add_tiles(partials + (slot * kBoxTeamWarps + (own << p.step.units_log2)) * kTile + at, p.step.units, kTile);
+    const std::uint32_t count = work.slabs(round) * Fours::kOfTile;
+    for (std::uint32_t i = lane; i < count; i += 32) {
+      const Fours four(i);
+      const float* const tiles = partials + (slot * kBoxTeamWarps + (four.slab << p.step.units_log2)) * Fours::kTile;
+      const float4 sum = add_tiles(tiles + four.row * kStored + four.x_row, p.step.units, Fours::kTile);
       if (p.parts_log2 == 0)
-        write(p, work.first + round * work.step + own, row, 4 * (i % kFours), sum);
+        four.write(p, work.slab(round), sum);
       else
-        send(place + own * kTile + at, sum, gather.full[turn.slot], turn.owner);
+        send(place + 4 * (i & share.size() - 1), sum, gather.full[turn.slot], share.rank(i));
     }
     slots[slot].empty.arrive();
     slot += kBoxTeams;
     if (slot >= n_slots) slot = team, parity ^= 1;
   }
-  if (p.parts_log2 == 0) return;
-  // Until no other group will arrive here.
-  const std::uint32_t places = 1u << p.gather_log2 + p.parts_log2;  // a multiple of the teams
-  for (std::uint32_t round = (work.rounds - min(work.rounds, places) + 1 - team) / 2 * 2 + team; round < work.rounds;
-       round += kBoxTeams) {
-    const Turn turn(p, round);
-    gather.free[turn.place].await(turn.lap & 1);
-  }
 }
 
-/// Adds up and writes what all groups sent of the rounds that are this one's to gather.
+/// Adds up and writes what all groups sent of this one's share of each round.
 template <int kStored>
 __device__ __forceinline__ void gather_rounds(const BoxWork& work, Gather& gather, const float* gathered,
                                               std::uint32_t lane) {
-  constexpr std::uint32_t kTile = 16 * kStored, kFours = kStored / 4;
+  using Fours = Four<kStored>;
   const BoxPlan& p = work.p;
-  const std::uint32_t row = lane % 16, tiles_log2 = p.step.slabs_log2, parts = 1u << p.parts_log2;
-  for (std::uint32_t round = work.rank; round < work.rounds; round += parts) {
+  for (std::uint32_t round = 0; round < work.rounds; ++round) {
     const Turn turn(p, round);
-    const std::uint32_t slabs = work.slabs(round);
-    if (lane == 0)
-      gather.full[turn.slot].arrive_and_expect((slabs << p.parts_log2) * kTile * std::uint32_t(sizeof(float)));
+    turn.await(gather);  // without a share it would be laps ahead of the others
+    const Share share{p, round};
+    const std::uint32_t count = work.slabs(round) * Fours::kOfTile, first = share.first(work.rank),
+                        own = count <= first ? 0 : min(count - first, share.size());
+    if (lane == 0) gather.full[turn.slot].arrive_and_expect((own << p.parts_log2) * std::uint32_t(sizeof(float4)));
     gather.full[turn.slot].await(turn.lap & 1);
-    for (std::uint32_t i = lane / 16; i < kFours * slabs; i += 2) {
-      const float* const from =
-          gathered + ((turn.slot << p.parts_log2 + tiles_log2) + i / kFours) * kTile + row * kStored + 4 * (i % kFours);
-      write(p, work.first + round * work.step + i / kFours, row, 4 * (i % kFours),
-            add_tiles(from, parts, kTile << tiles_log2));
-    }
+    for (std::uint32_t i = lane; i < own; i += 32)
+      Fours(first + i).write(
+          p, work.slab(round),
+          add_tiles(gathered + 4 * ((turn.slot << p.parts_log2 + p.share_log2) + i), share.groups(), 4 * share.size()));
     __syncwarp();
-    if (lane < parts) gather.free[turn.place].arrive_at(lane);
+    // Who sends to the same place again waits for it; of the others nobody may be there any more.
+    if (round + (1u << p.gather_log2) < work.rounds && lane < 1u << p.parts_log2)
+      gather.free[turn.slot].arrive_at(lane);
   }
 }
 
@@ -220,20 +247,23 @@ __global__ void __launch_bounds__(32 * kBoxWarps, 1) box_kernel(const __grid_con
   }
   __syncthreads();
   if (p.parts_log2 > 0) arrive_cluster_relaxed();
-  if (warp == kWarps) return stream_boxes<U>(work, x.first, x.units, ring, stages, std::uint32_t(lane));
-  await_previous();
-  float* const gathered = reinterpret_cast<float*>(shared + p.gathered_at + kGatherBarrierBytes);
-  if (warp > kWarps) {
+  if (warp >= kWarps) {
+    if (warp == kWarps) return stream_boxes<U>(work, x.first, x.units, ring, stages, std::uint32_t(lane));
+    await_previous();
+    float* const gathered = reinterpret_cast<float*>(shared + p.gathered_at + kGatherBarrierBytes);
     if (p.parts_log2 > 0) await_cluster();
-    if (warp < kWarps + 1 + kBoxTeams)
+    if (warp < kWarps + 1 + kBoxTeams) {
       finish_rounds<X::kStored>(work, warp - kWarps - 1, partials, slots, kSlots, gather, gathered,
                                 std::uint32_t(lane));
-    else if (p.parts_log2 > 0)
+    } else if (p.parts_log2 > 0) {
       gather_rounds<X::kStored>(work, gather, gathered, std::uint32_t(lane));
+    }
     return;
   }
+  await_previous();
   X::split(x, warp, kWarps, lane);
   asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
+  if (p.x_first && warp == 0) asm volatile("bar.arrive %0, 64;" ::"n"(kXIsSplit) : "memory");
 
   typename X::Column column;
   X::find(x, g, column);

@@ -22,12 +22,13 @@ using BoxOf =
 
 /// Groups of a cluster, as a power of two: enough that x of up to `rows` rows, which every cluster splits for itself,
 /// takes a small part of the time that a cluster's rows of W do, but not so many that they wait for each other, which
-/// of sixteen rows they do sooner. Both grow with k.
-inline std::uint32_t wanted_parts_log2(std::uint32_t rows, std::uint32_t n) {
-  constexpr std::uint32_t kRowsOfW = 3584;
-  const std::uint32_t most = rows == 16 ? 1 : 2;
+/// they do sooner where x is small and their parts are short.
+inline std::uint32_t wanted_parts_log2(std::uint32_t rows, std::uint32_t n, std::uint32_t units) {
+  constexpr std::uint32_t kLongPart = 6;
+  const std::uint32_t rows_of_w = rows == 2 ? 7168 : kManyRowsOfW,
+                      most = rows == 16 || (rows > 2 && units >> kMostPartsLog2 >= kLongPart) ? kMostPartsLog2 : 2;
   std::uint32_t log2 = 0;
-  while (log2 < most && std::uint64_t{n} << log2 < std::uint64_t{kRowsOfW} * rows) ++log2;
+  while (log2 < most && std::uint64_t{n} << log2 < rows_of_w) ++log2;
   return log2;
 }
 
@@ -36,11 +37,12 @@ inline std::uint32_t wanted_parts_log2(std::uint32_t rows, std::uint32_t n) {
 template <class X>
 bool spread_box(BoxPlan& plan, std::uint32_t n, std::size_t bytes) {
   constexpr std::uint32_t kFewestStages = 2 * kBoxTeams;  // with fewer a team would wait for its next one
-  std::uint32_t log2 = wanted_parts_log2(X::kShape.rows, n);
+  plan.x_first = std::int64_t{n} < X::kXFirstBelow;
+  std::uint32_t log2 = wanted_parts_log2(X::kShape.rows, n, plan.units);
   while (log2 > 0 && 1u << log2 > plan.units) --log2;
   BoxPlan widest = plan;
   widest.m = X::kShape.rows;
-  for (; 1u << log2 <= std::min(plan.units, kMostParts); ++log2)
+  for (; log2 <= kMostPartsLog2 && 1u << log2 <= plan.units; ++log2)
     if (spread(widest, X::kShape, log2, bytes, kFewestStages))
       return spread(plan, X::kShape, log2, bytes, kFewestStages);
   return false;

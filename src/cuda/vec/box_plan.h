@@ -36,7 +36,9 @@ struct BoxPlan {
   std::uint32_t stage_bytes, stages;  // the latter a multiple of the teams
   std::uint32_t x_stride;             // bytes between columns of x
   std::uint32_t gather_log2;          // rounds whose sums a group can gather at a time
+  std::uint32_t share_log2;           // four sums each of a round that a group gathers, as a power of two
   std::uint32_t ahead;                // stages that are on their way at a time
+  bool x_first;                       // but for one they are asked for when x is split
   // Offsets in shared memory, which begins with barriers and the ring.
   std::uint32_t partials_at, gathered_at, factors_at, sums_at, x_at, shared_bytes;
 };
@@ -53,11 +55,12 @@ struct BoxShape {
   bool aligned;
 };
 
-constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 12, kMostParts = 8;
+constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 12, kMostPartsLog2 = 3;
 constexpr std::uint32_t kMostGatherSlots = 4;
+constexpr std::uint32_t kManyRowsOfW = 57344;  // a group splits x of so many rows without the help of a cluster
 /// Besides those that multiply: one loads, one a team adds up, one gathers.
 constexpr std::uint32_t kBoxWarps = kBoxTeams * kBoxTeamWarps + 1 + kBoxTeams + 1;
-constexpr std::uint32_t kGatherBarrierBytes = 384;
+constexpr std::uint32_t kGatherBarrierBytes = 64;
 constexpr std::uint32_t kMapUnit = 8;  // bytes that boxes are counted in, of which they have at most 256
 
 /// The widest step of `units` units of a row. pitch: of the ring, likewise set.
@@ -83,11 +86,13 @@ inline bool spread(BoxPlan& plan, const BoxShape& shape, std::uint32_t parts_log
   plan.stage_bytes = (16 << plan.step.slabs_log2) * plan.pitch;
   plan.x_stride = (plan.part_units * shape.x_bytes + 127) / 128 * 128 + shape.x_skew;
   const std::size_t tile = 16 * shape.stored * sizeof(float);
-  const std::uint32_t round_tiles = 1u << parts_log2 + plan.step.slabs_log2;
-  plan.gather_log2 = 4 * round_tiles * tile <= 16 << 10 ? 2 : 1;
+  plan.share_log2 = 5;  // for all lanes of a warp
+  while (16 * shape.stored / 4 << plan.step.slabs_log2 > 1u << plan.share_log2 + parts_log2) ++plan.share_log2;
+  const std::size_t share_bytes = std::size_t{16} << plan.share_log2 + parts_log2;
+  plan.gather_log2 = 4 * share_bytes <= 16 << 10 ? 2 : 1;
   RingRoom room;
   plan.partials_at = room.take(shape.slots * kBoxTeamWarps * tile);
-  plan.gathered_at = room.take(parts_log2 == 0 ? 0 : kGatherBarrierBytes + (round_tiles << plan.gather_log2) * tile);
+  plan.gathered_at = room.take(parts_log2 == 0 ? 0 : kGatherBarrierBytes + (share_bytes << plan.gather_log2));
   plan.factors_at = room.take(plan.part_units * shape.factors * sizeof(float));
   plan.sums_at = room.take(plan.part_units * shape.sum_bytes);
   plan.x_at = room.take(std::size_t{shape.planes} * plan.m * plan.x_stride);

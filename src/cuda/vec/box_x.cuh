@@ -31,7 +31,7 @@ struct BoxX {
 template <class Load, class Split>
 __device__ __forceinline__ void each_unit(const BoxX& x, std::uint32_t warp, std::uint32_t warps, const Load& load,
                                           const Split& split) {
-  constexpr std::uint32_t kAhead = 3;
+  constexpr std::uint32_t kAhead = 4;
   const std::uint32_t all = x.p.m * x.units;
   if (warp >= all) return;
   const std::uint32_t count = (all - warp - 1) / warps + 1, rows = warps / x.units, rest = warps - rows * x.units;
@@ -65,6 +65,11 @@ template <class Format, int rows, bool kSplit>
 struct HalfBox {
   using U = Unit<Format>;
   static constexpr int kOf = kSplit ? 4 : 8, T = rows / kOf, kStored = rows;
+  /// With fewer rows of W x is asked for before most weights, which it would have to wait for: where they are read in
+  /// less time than they are multiplied in.
+  static constexpr std::int64_t kXFirstBelow = rows < 8 || U::kRowBytes > 210 ? 0
+                                               : rows == 16 || !U::kAligned   ? kManyRowsOfW
+                                                                              : 8192;
   static constexpr BoxShape kShape{.rows = rows,
                                    .stored = rows,
                                    .planes = kSplit ? 2 : 1,
@@ -123,6 +128,7 @@ template <class Format, int rows>
 struct DigitBox {
   using U = DigitUnit<Format>;
   static constexpr int T = (kPlanes * rows + 7) / 8, kStored = rows < 4 ? 4 : rows, kColumns = kPlanes * rows;
+  static constexpr std::int64_t kXFirstBelow = 0;
   static_assert(kColumns == DigitColumns<T>::columns);
   static constexpr BoxShape kShape{.rows = rows,
                                    .stored = kStored,

@@ -20,12 +20,12 @@ struct ClusterBarrier : SharedBarrier {
   }
 };
 
-/// Of the sums that groups gather: full[i] when those of a round are here, free[] of a round in whichever group gathers
-/// it, when they were read there.
+/// Of rounds, each in a slot: full when what this group gathers of its sums is here, free when all groups have read
+/// what they gather.
 struct Gather {
-  ClusterBarrier full[kMostGatherSlots], free[kMostGatherSlots * kMostParts];
+  ClusterBarrier full[kMostGatherSlots], free[kMostGatherSlots];
 };
-static_assert(sizeof(Gather) <= kGatherBarrierBytes && kMostGatherSlots * kMostParts == 32);
+static_assert(sizeof(Gather) <= kGatherBarrierBytes);
 
 /// Sends four floats to where `own` lies in group `rank`; they count as arrived at `barrier` there.
 __device__ __forceinline__ void send(float* own, const float4& v, ClusterBarrier& barrier, std::uint32_t rank) {
