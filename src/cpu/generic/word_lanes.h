@@ -125,7 +125,12 @@ struct PlacedWords {
   K_FN UIntVec words() const {
     bool same = true;
     for (int lane = 0; lane < kLanes; ++lane) same = same && of.by[lane] == of.by[0];
+#if MLXN_ROTATES
+    // What is masked lies within the word, however far it goes to the left.
+    if (!same) return rotated_left(of.words, uint32_t(left) - of.by) & of.mask << left;
+#else
     if (!same) return of.shifted() << left;
+#endif
     const int right = int(of.by[0]) - left;
     return (right < 0 ? of.words << -right : of.words >> right) & of.mask << left;
   }
@@ -253,17 +258,18 @@ struct LanesOfGroups {
 
   struct Factors {
     static constexpr int kTables = kBlocks * kGroups / kLanes;
-    Vec scales[kTables], rest[kTables];
+    /// Scales of a span are made when it is there, in registers.
+    static constexpr bool kOfSpan = !kFolds && kGroups == 16 && !Format::kHasOffset;
+    const Block* first;
+    Vec scales[kOfSpan ? 1 : kTables], rest[Format::kHasOffset ? kTables : 1];
 
-    K_FN Factors(const Block* blocks, int count) {
-      if constexpr (kGroups == 16) {
+    K_FN Factors(const Block* blocks, int count) : first(blocks) {
+      if constexpr (kOfSpan) {
+      } else if constexpr (kGroups == 16) {
         MLXN_UNROLL
         for (int b = 0; b < kBlocks; ++b) {
           const auto bytes = small_factors<Format>(BlockReader{}, blocks[b < count ? b : count - 1]);
-          const Codes all{bytes.scales[0], bytes.scales[1], bytes.scales[2], bytes.scales[3]};
-          const Run run = to_signed_run(kFolds ? in_order(all) : all);
-          MLXN_UNROLL
-          for (int i = 0; i < kRunParts; ++i) scales[kRunParts * b + i] = run.part[i] * bytes.scale_unit;
+          set_scales(bytes, scales + kRunParts * b);
           if constexpr (Format::kHasOffset) {
             const Run offsets =
                 to_signed_run(Codes{bytes.offsets[0], bytes.offsets[1], bytes.offsets[2], bytes.offsets[3]});
@@ -282,6 +288,11 @@ struct LanesOfGroups {
       }
     }
     K_FN Vec scale(int span) const {
+      if constexpr (kOfSpan) {
+        Vec of_span[kRunParts];
+        set_scales(small_factors<Format>(BlockReader{}, first[span]), of_span);
+        return of_span[0];
+      }
       if constexpr (kGroups == 16) return scales[span];
       IntVec index;
       for (int lane = 0; lane < kLanes; ++lane)
@@ -291,6 +302,14 @@ struct LanesOfGroups {
     K_FN Vec offsets(int i) const { return rest[i]; }
 
    private:
+    /// Of 16 groups.
+    template <class Bytes>
+    static K_FN void set_scales(const Bytes& bytes, Vec* to) {
+      const Codes all{bytes.scales[0], bytes.scales[1], bytes.scales[2], bytes.scales[3]};
+      const Run run = to_signed_run(kFolds ? in_order(all) : all);
+      MLXN_UNROLL
+      for (int i = 0; i < kRunParts; ++i) to[i] = run.part[i] * bytes.scale_unit;
+    }
     static constexpr int group_of_folded(int span, int lane) {
       return group_of(span, unfolded(lane).half, unfolded(lane).lane);
     }

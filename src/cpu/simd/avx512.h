@@ -221,6 +221,11 @@ K_FN UIntVec add_bits_where(UIntVec words, UIntVec by, UIntVec bits, UIntVec to)
   const __m512i old = reinterpret_cast<__m512i>(to);
   return reinterpret_cast<UIntVec>(_mm512_mask_add_epi8(old, where, old, reinterpret_cast<__m512i>(bits)));
 }
+/// Each lane by its own number of bits, modulo 32.
+#define MLXN_ROTATES 1
+K_FN UIntVec rotated_left(UIntVec words, UIntVec by) {
+  return reinterpret_cast<UIntVec>(_mm512_rolv_epi32(reinterpret_cast<__m512i>(words), reinterpret_cast<__m512i>(by)));
+}
 /// Lane i: lane index[i] of `table`.
 K_FN Vec pick(Vec table, IntVec index) { return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(index), table); }
 K_FN Vec pick(Oct table, IntVec index) { return pick(_mm512_castps256_ps512(table), index); }
