@@ -8,6 +8,7 @@
 #pragma once
 
 #include "cpu/generic/ahead.h"
+#include "cpu/generic/at_once.h"
 #include "cpu/generic/factors.h"
 #include "cpu/generic/rounding.h"
 #include "cpu/generic/word_products.h"
@@ -27,6 +28,12 @@ struct WordDot {
   static constexpr int kLeastRows = Planes == 2 ? 2 : 1;
   static constexpr bool kPanelsLose = Sum::kInPairs && Format::kBits <= (Planes == 1 ? 4 : 6);
   static constexpr int kMostRows = kPanelsLose ? 8 : Planes == 2 && !kFolds ? 2 : kRowsAtOnce;
+
+  static constexpr bool kFits = kFolds;  // rows of x into L1, or nearly
+  /// Where streams come to L2 alone (isa.h): parts of four rows of x that do not fit L1 are faster than panels but for
+  /// formats that these decode in no time, and two tiles where there is much of a row of weights to transpose.
+  static constexpr bool kPartsWin = !kFolds && Planes == 1 && (Lanes::kSpans > 1 || Format::kBits > 4);
+  static constexpr int kMostOfTiles = sizeof(Block) * 8 > 6 * Format::kValues ? 8 : kMostRows;
 
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
   static constexpr int kOfHalf = kVectors / kHalves;
@@ -92,20 +99,22 @@ struct WordDot {
     return MLXN_STREAMS > 1 ? (m > 1 ? 2 : MLXN_STREAMS) : kLoadsBound && m > (Planes == 3 ? 1 : 2) ? 2 : 1;
   }
   /// Less needs to be under way in each of several streams.
-  static K_FN int64_t ahead_of(int streams) {
-    return streams == 1 || streams_into_l2 ? kPrefetchDistance : MLXN_STREAMS > 1 ? 2048 : 4608;
-  }
+  static K_FN int64_t ahead_of(int at_once) { return MLXN_STREAMS == 1 || at_once == 1 ? kPrefetchDistance : 2048; }
 
-  /// Of R weight rows, `apart` bytes from one to the next. Not inlined: its constants and sums fill the registers.
+  /// y[m] of weight rows from `row` on. Not inlined: its constants and sums fill the registers.
   template <int M, int R>
-  static __attribute__((noinline)) void dot(const Block* row, uint64_t apart, const X<M>& x, uint64_t k,
-                                            float (&out)[R][M]) {
-    Sums<M> sums[R] = {};
-    add_steps<M, R>(row, apart, x, k, 0, steps_of(k), ahead_of(R), sums);
-    MLXN_UNROLL
-    for (int r = 0; r < R; ++r) {
+  static __attribute__((noinline)) void dots(const Block* row, uint64_t row_bytes, AtOnce rows, const X<M>& x,
+                                             uint64_t k, float* const (&y)[M]) {
+    const X<M> of_all = x;  // which no store of a sum can change
+    for (uint64_t i = 0; i < rows.rows(); i += rows.step) {
+      Sums<M> sums[R] = {};
+      add_steps<M, R>(row, rows.apart * row_bytes, of_all, k, 0, steps_of(k), ahead_of(R), sums);
       MLXN_UNROLL
-      for (int m = 0; m < M; ++m) out[r][m] = total(sums[r][m]);
+      for (int r = 0; r < R; ++r) {
+        MLXN_UNROLL
+        for (int m = 0; m < M; ++m) y[m][i + r * rows.apart] = total(sums[r][m]);
+      }
+      row = blocks_of<Format>(reinterpret_cast<const uint8_t*>(row) + rows.step * row_bytes);
     }
   }
 

@@ -62,8 +62,7 @@ void add_word_rows(const RowSink& sink, const char* variant) {
       sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>, scratch<MatmulArgs, few_scratch<Dot>>, variant,
       [](const void* args) {
         const auto& a = *static_cast<const MatmulArgs*>(args);
-        return a.m >= Dot::kLeastRows &&
-               (a.m <= Dot::kMostRows / 2 || (a.m <= Dot::kMostRows && (kFolds || fits_l1<Dot>(a.m, a.k))));
+        return a.m >= Dot::kLeastRows && a.m <= most_rows<Dot>(a.m, a.k);
       },
       Dot::kAccuracy);
   add_format_row<Format>(

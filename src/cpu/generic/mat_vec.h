@@ -2,6 +2,7 @@
 #pragma once
 
 #include "args/matmul.h"
+#include "cpu/generic/at_once.h"
 #include "cpu/generic/dot_float.h"
 #include "cpu/generic/prepared.h"
 #include "cpu/generic/routed.h"
@@ -45,6 +46,12 @@ struct PagesAhead {
 template <class Dot>
 K_FN bool fits_l1(uint64_t rows, uint64_t k) {
   return rows * Prepared<Dot>::stride(k) <= 32 << 10;
+}
+/// Up to so many rows of x, of which there are m, such products are faster than panels.
+template <class Dot>
+K_FN uint64_t most_rows(uint64_t m, uint64_t k) {
+  if (Dot::kPartsWin && streams_into_l2) return fits_l1<Dot>(Dot::kRowsAtOnce, k) ? Dot::kMostOfTiles : Dot::kMostRows;
+  return Dot::kFits || fits_l1<Dot>(m, k) ? Dot::kMostRows : Dot::kMostRows / 2;
 }
 /// Weight rows that share a part of x where it does not.
 inline constexpr uint64_t kRowsInParts = 64;
@@ -99,9 +106,9 @@ struct MatVecJob {
  private:
   K_FN uint64_t rows_at_once() const { return rows.count < Dot::kRowsAtOnce ? rows.count : Dot::kRowsAtOnce; }
   K_FN void touch(uint64_t column) const {
-    // With more rows of x memory waits for arithmetic.
+    // With more rows of x memory waits for arithmetic, unless what is asked for comes to L2 alone.
     constexpr uint64_t kMostRows = MLXN_STREAMS > 1 ? 0 : 2;
-    if (rows.count <= kMostRows) pages->of(weight + column * row_bytes, weight + rows.n * row_bytes);
+    if (rows.count <= kMostRows || streams_into_l2) pages->of(weight + column * row_bytes, weight + rows.n * row_bytes);
   }
 
   /// Whether Dot knows parts of dot products, and of several weight rows at once.
@@ -115,21 +122,35 @@ struct MatVecJob {
     if constexpr (R > 1) run_rows<1>({whole, columns.end});
   }
 
-  /// R equal parts of the weight rows at once.
+  /// Weight rows of a call of dots(), or times R of them: enough that what it begins with, which takes as long as 300
+  /// codes, is little. Several tiles of rows of x want them in L1, or enough of them that x comes seldom from L2.
+  K_FN uint64_t rows_of_call() const {
+    if (rows.count > Dot::kRowsAtOnce && !streams_into_l2) return 1;
+    const uint64_t bytes = (rows.count > Dot::kRowsAtOnce ? 32 : 16) << 10;
+    return row_bytes > bytes ? 1 : bytes / row_bytes;
+  }
+
   template <int R>
   void run_rows(Range columns) const {
-    const uint64_t each = (columns.end - columns.begin) / R;
-    for (uint64_t column = columns.begin; column < columns.begin + each; ++column) {
+    const AtOnce all = AtOnce::of<R>(columns.end - columns.begin);
+    const uint64_t most = kInSteps ? rows_of_call() : 1;
+    uint64_t column = columns.begin;
+    for (uint64_t left = all.count; left > 0;) {
+      const uint64_t count = most < left ? most : left;
       touch(column);
       in_tiles(0, rows.count, [&]<int M>(uint64_t first) {
-        float out[R][M];
-        if constexpr (kInSteps)
-          Dot::template dot<M, R>(weights(column), each * row_bytes, x_of<M>(first), k, out);
-        else
-          Dot::template dot<M>(weights(column), x_of<M>(first), k, out[0]);
-        for (int m = 0; m < M; ++m)
-          for (int r = 0; r < R; ++r) rows.y(first + m)[column + r * each] = out[r][m];
+        float* y[M];
+        for (int m = 0; m < M; ++m) y[m] = rows.y(first + m) + column;
+        if constexpr (kInSteps) {
+          Dot::template dots<M, R>(weights(column), row_bytes, {count, all.apart, all.step}, x_of<M>(first), k, y);
+        } else {
+          float out[M];
+          Dot::template dot<M>(weights(column), x_of<M>(first), k, out);
+          for (int m = 0; m < M; ++m) *y[m] = out[m];
+        }
       });
+      column += count * all.step;
+      left -= count;
     }
   }
 
@@ -144,9 +165,11 @@ struct MatVecJob {
     // The weights that come after so many parts of rows are asked for.
     const int64_t later = (Dot::ahead_of(R) + bytes - 1) / bytes, stride = row_bytes;
     for (uint64_t group = columns.begin; group < columns.end; group += kGroup) {
-      const uint64_t end = group + kGroup < columns.end ? group + kGroup : columns.end, each = (end - group) / R;
+      const uint64_t end = group + kGroup < columns.end ? group + kGroup : columns.end;
+      const AtOnce all = AtOnce::of<R>(end - group);
+      const uint64_t of_stream = all.rows();
       if constexpr (R > 1) {
-        if (each * R < end - group) {
+        if (all.count * R < end - group) {
           run_in_parts<1>({group, end});
           continue;
         }
@@ -158,18 +181,18 @@ struct MatVecJob {
         for (uint64_t step = 0; step < steps; step += of_part) {
           const uint64_t step_end = step + of_part < steps ? step + of_part : steps;
           const int64_t behind_last = step_end < steps
-                                          ? int64_t(bytes) - int64_t(each) * stride
-                                          : int64_t(end - group - each) * stride - int64_t(Dot::place_of(step));
-          for (uint64_t column = group; column < group + each; ++column) {
+                                          ? int64_t(bytes) - int64_t(of_stream) * stride
+                                          : int64_t(end - group - of_stream) * stride - int64_t(Dot::place_of(step));
+          for (uint64_t column = group; column < group + of_stream; column += all.step) {
             if (row == 0 && step == 0) touch(column);
-            const int64_t ahead = later * stride + (column + later < group + each ? 0 : behind_last);
+            const int64_t ahead = later * stride + (column + later < group + of_stream ? 0 : behind_last);
             in_tiles(row, row_end, [&]<int M>(uint64_t first) {
               typename Dot::template Sums<M>* to[R];
               for (uint64_t r = 0; r < R; ++r)
-                to[r] =
-                    reinterpret_cast<typename Dot::template Sums<M>*>(&sums[column - group + r * each][first - row]);
-              Dot::template add_part<M, R>(weights(column), each * row_bytes, x_of<M>(first), k, step, step_end, ahead,
-                                           to);
+                to[r] = reinterpret_cast<typename Dot::template Sums<M>*>(
+                    &sums[column - group + r * all.apart][first - row]);
+              Dot::template add_part<M, R>(weights(column), all.apart * row_bytes, x_of<M>(first), k, step, step_end,
+                                           ahead, to);
             });
           }
         }
