@@ -95,15 +95,20 @@ struct KernelRegistry::State {
   mutable std::mutex mutex;
   std::map<std::string, KernelPtr, std::less<>> user;
   std::map<Key, KernelPtr> forced;
-  // (kernel, device) pairs that were prepared. The weak owner tells a new device at an old address apart.
-  mutable std::map<std::pair<const Kernel*, const Device*>, std::weak_ptr<const Device>> prepared;
+  /// A kernel that was prepared on a device. Neither lives by it: a device goes, a user's kernel is replaced, and a new
+  /// one may have the old one's address.
+  struct Prepared {
+    std::weak_ptr<const Kernel> kernel;
+    std::weak_ptr<const Device> device;
+  };
+  mutable std::map<std::pair<const Kernel*, const Device*>, Prepared> prepared;
 
   Result<KernelPtr> prepare(KernelPtr kernel, const std::shared_ptr<Device>& device) const {
     const std::lock_guard lock(mutex);
-    std::weak_ptr<const Device>& owner = prepared[{kernel.get(), device.get()}];
-    if (owner.lock() != device) {
+    Prepared& entry = prepared[{kernel.get(), device.get()}];
+    if (entry.kernel.lock() != kernel || entry.device.lock() != device) {
       MLXN_TRY(device->prepare_kernel(*kernel));
-      owner = device;
+      entry = {kernel, device};
     }
     return kernel;
   }
@@ -160,15 +165,17 @@ std::vector<std::string> KernelRegistry::kernel_names(Backend backend) const {
 
 bool KernelRegistry::is_cached(std::string_view name) const {
   const std::lock_guard lock(state_->mutex);
-  return std::ranges::any_of(
-      state_->prepared, [&](const auto& entry) { return !entry.second.expired() && entry.first.first->name == name; });
+  return std::ranges::any_of(state_->prepared, [&](const auto& entry) {
+    const KernelPtr kernel = entry.second.kernel.lock();
+    return kernel && kernel->name == name && !entry.second.device.expired();
+  });
 }
 
 std::size_t KernelRegistry::cached_count() const {
   const std::lock_guard lock(state_->mutex);
   std::set<const Kernel*> kernels;
-  for (const auto& [key, owner] : state_->prepared)
-    if (!owner.expired()) kernels.insert(key.first);
+  for (const auto& [key, entry] : state_->prepared)
+    if (!entry.kernel.expired() && !entry.device.expired()) kernels.insert(key.first);
   return kernels.size();
 }
 

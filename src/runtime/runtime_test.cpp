@@ -280,6 +280,21 @@ TEST(UserKernels, RunOnEveryWorkerWithTheirArguments) {
   EXPECT_THAT(data.as_slice<float>().value(), Each(4.5f));
 }
 
+TEST(UserKernels, WhatReplacesOneIsPreparedAnew) {
+  const MlxDevice device = MlxDevice::create(Backend::Cpu, {.threads = 1}).value();
+  KernelRegistry registry;
+  const auto kept = std::make_shared<int>(0);
+  ASSERT_TRUE(registry.register_kernel({"mine", Backend::Cpu, [kept](const auto&, auto) {}}).has_value());
+  ASSERT_TRUE(registry.get("mine", device).has_value());
+  EXPECT_TRUE(registry.is_cached("mine"));
+  ASSERT_TRUE(registry.register_kernel({"mine", Backend::Cpu, [](const auto&, auto) {}}).has_value());
+  EXPECT_EQ(kept.use_count(), 1) << "the registry lets go of what was replaced";
+  EXPECT_FALSE(registry.is_cached("mine"));
+  EXPECT_EQ(registry.cached_count(), 0u);
+  ASSERT_TRUE(registry.get("mine", device).has_value());
+  EXPECT_TRUE(registry.is_cached("mine"));
+}
+
 TEST(BufferPool, ReusesAndRefusesDoubleRelease) {
   const MlxDevice device = MlxDevice::create(Backend::Cpu).value();
   MlxBufferPool pool(device);
