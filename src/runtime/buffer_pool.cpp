@@ -22,6 +22,7 @@ MlxBufferPool::MlxBufferPool(MlxDevice device) : state_(std::make_shared<State>(
 Result<MlxBuffer> MlxBufferPool::alloc(std::size_t bytes, DType dtype, Shape shape) {
   constexpr std::size_t kLargest = std::size_t{1} << 62;
   if (bytes == 0 || bytes > kLargest) return invalid("a pool cannot hand out {} bytes", bytes);
+  MLXN_TRY(detail::BufferAccess::needed_bytes(bytes, dtype, shape));
   const std::size_t size = std::bit_ceil(std::max<std::size_t>(bytes, 256));
   const std::lock_guard lock(state_->mutex);
   auto it = state_->free.find(size);
@@ -29,12 +30,10 @@ Result<MlxBuffer> MlxBufferPool::alloc(std::size_t bytes, DType dtype, Shape sha
     MLXN_ASSIGN(MlxBuffer fresh, state_->device.alloc_buffer(size, DType::U8, {size}));
     it = state_->free.emplace(size, std::move(fresh));
   }
-  // The view must be valid before the memory leaves the free list.
-  MLXN_ASSIGN(MlxBuffer view, it->second.slice_view(0, bytes));
-  MLXN_ASSIGN(view, view.reinterpret(dtype, std::move(shape)));
-  state_->in_use.emplace(detail::BufferAccess::storage(view).get(), std::move(it->second));
+  const auto storage = detail::BufferAccess::storage(it->second);
+  state_->in_use.emplace(storage.get(), std::move(it->second));
   state_->free.erase(it);
-  return view;
+  return detail::BufferAccess::make(storage, dtype, std::move(shape), 0, bytes);
 }
 
 Result<void> MlxBufferPool::release(const MlxBuffer& buffer) {

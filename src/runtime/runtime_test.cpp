@@ -309,6 +309,8 @@ TEST(BufferPool, ReusesAndRefusesDoubleRelease) {
   EXPECT_EQ(pool.free_count(), 0u) << "600 bytes are of the class of 1024";
   EXPECT_EQ(pool.alloc(0, DType::U8, {0}).error().kind, ErrorKind::InvalidArgument);
   EXPECT_EQ(pool.alloc(4, DType::F32, {2}).error().kind, ErrorKind::InvalidArgument);
+  EXPECT_EQ(pool.free_count(), 0u) << "what is refused takes no memory";
+  EXPECT_EQ(pool.alloc(100, DType::F32, {10}).value().byte_len(), 100u);
   pool.reset();
   EXPECT_EQ(pool.in_use_count(), 0u);
   pool.clear();
