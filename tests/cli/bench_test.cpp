@@ -89,6 +89,13 @@ TEST(CliBench, PrecisionBoundsTheError) {
   }
 }
 
+TEST(CliBench, WeightsOfLessThanAWord) {
+  const auto outcome =
+      mlxn({"bench", "--op", "matmul", "--type", "f16", "--n", "1", "--k", "1", "--m", "1", "-r", "1", "--json"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.json().size(), 1u);
+}
+
 TEST(CliBench, MatmulIdAndTable) {
   const Arguments arguments = {"bench", "--op", "matmul_id", "--experts", "8",   "--top-k", "2",  "--type", "q4_k",
                                "--n",   "64",   "--k",       "256",       "--m", "1,40",    "-r", "1"};

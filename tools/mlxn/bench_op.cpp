@@ -82,7 +82,7 @@ class Weights {
     for (std::size_t copy = 0; copy < copies; ++copy) {
       for (std::size_t at = 0; at < bytes; at += pattern_.size())
         std::memcpy(&target[copy * stride + at], pattern_.data(), std::min(pattern_.size(), bytes - at));
-      copies_.push_back(must(all.slice_view(copy * stride, bytes)));
+      copies_.push_back(must(all.slice_view(copy * stride, stride)));
     }
   }
   const MlxBuffer& next() { return copies_[next_++ % copies_.size()]; }
@@ -131,7 +131,8 @@ double error_of(const Problem& problem, const Weights& weights, const std::vecto
 
 Measurement measure(const MlxDevice& device, const KernelRegistry& registry, const Problem& problem, Weights& weights,
                     std::uint32_t repetitions) {
-  const std::size_t activations = sizeof(float) * problem.m * (std::size_t{problem.k} + problem.top_k * problem.n);
+  const std::size_t activations =
+      sizeof(float) * problem.m * (std::size_t{problem.k} + std::size_t{problem.top_k} * problem.n);
   if (activations > device.free_memory() / 2)
     throw Failure(fmt::format("m = {} needs {} of activations and the device has {} free", problem.m,
                               bytes_text(activations), bytes_text(device.free_memory())));
@@ -161,7 +162,8 @@ Measurement measure(const MlxDevice& device, const KernelRegistry& registry, con
                                                .ggml_type = problem.type,
                                                .precision = problem.precision}));
   };
-  const std::size_t bytes = bytes_read(problem, id_values), words = bytes / sizeof(std::uint32_t);
+  const std::size_t bytes = bytes_read(problem, id_values),
+                    words = (bytes + sizeof(std::uint32_t) - 1) / sizeof(std::uint32_t);
   const std::size_t sum_count = (words - 1) / mlx_native::kChecksumWords + 1;
   auto sums = must(device.alloc_buffer(sum_count * sizeof(std::uint32_t), DType::U32, {sum_count}));
   const auto record_read = [&](CommandEncoder& encoder) {
