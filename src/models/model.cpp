@@ -13,11 +13,6 @@
 #include "models/pass.h"
 
 namespace mlx_native {
-namespace {
-
-constexpr std::uint32_t kMaxChunk = 1u << 14;
-
-}  // namespace
 
 struct Model::State {
   MlxDevice device;
@@ -59,8 +54,8 @@ Result<ModelOptions> checked_options(ModelOptions options, const ModelConfig& co
     return invalid("a KV cache of {}; it can be f32 or f16", dtype_name(options.kv_dtype));
   if (options.precision < Precision::Auto || options.precision > Precision::Int8)
     return invalid("precision is {}, which is none", static_cast<int>(options.precision));
-  if (options.prefill_chunk == 0 || options.prefill_chunk > kMaxChunk)
-    return invalid("prefill_chunk is {}; it must be 1 to {}", options.prefill_chunk, kMaxChunk);
+  if (options.prefill_chunk == 0 || options.prefill_chunk > kMaxPrefillChunk)
+    return invalid("prefill_chunk is {}; it must be 1 to {}", options.prefill_chunk, kMaxPrefillChunk);
   options.prefill_chunk = std::min(options.prefill_chunk, options.context);
   return options;
 }

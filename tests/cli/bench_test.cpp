@@ -182,6 +182,7 @@ TEST(CliBench, WrongUsageAndBadInput) {
                                                       {"--op", "matmul", "-t", "-1"},
                                                       {"-m", dense_model(), "-p", "0", "-n", "0"},
                                                       {"-m", dense_model(), "-p", "-1"},
+                                                      {"-m", dense_model(), "-b", "16385"},
                                                       {"-m", dense_model(), "-n", "nan"}}) {
     Arguments arguments = {"bench"};
     arguments.insert(arguments.end(), more.begin(), more.end());

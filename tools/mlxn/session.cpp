@@ -33,7 +33,7 @@ CLI::Option* ModelChoice::add_to(CLI::App& app, bool required) {
   add_text(app, "--kv", kv, "type of the KV cache: f32 or f16",
            {.type = "TYPE", .show_default = true, .one_of = {"f32", "f16"}});
   add_precision(app, options.precision);
-  add_number(app, "-b,--batch-size", batch, 1, 65536,
+  add_number(app, "-b,--batch-size", batch, 1, mlx_native::kMaxPrefillChunk,
              fmt::format("prompt tokens that are processed at once; by default {}, on a GPU {}", kBatch, kGpuBatch),
              "");
   return model;

@@ -45,12 +45,14 @@ std::span<const std::string_view> model_architectures();
 Result<ModelConfig> read_model_config(const GgufFile& file);
 
 inline constexpr std::uint32_t kDefaultContext = 4096;
+inline constexpr std::uint32_t kMaxPrefillChunk = 1u << 14;
 
 struct ModelOptions {
-  /// Tokens that the KV cache holds, which grows with it. 0: what the model was trained for, at most kDefaultContext.
+  /// Tokens that the KV cache holds, which grows with it; at most what the model was trained for. 0: that, or
+  /// kDefaultContext where it is less.
   std::uint32_t context = 0;
   DType kv_dtype = DType::F32;  ///< F32 or F16
-  /// Tokens of a prompt that go through the model at once; activations grow with it.
+  /// Tokens of a prompt that go through the model at once, 1 to kMaxPrefillChunk; activations grow with it.
   std::uint32_t prefill_chunk = 512;
   Precision precision = Precision::Auto;
 };
