@@ -128,9 +128,10 @@ class GgufFile {
 /// Writes a GGUF v3 file, streaming: metadata first, then every tensor's data in the order in which it was declared.
 /// The file appears under its name only at finish(), in one step; until then it is a temporary file beside it, removed
 /// on failure and when the writer is dropped. An older file of that name, or that a link of that name leads to, is
-/// replaced, and who has it open or mapped keeps the old one. What the writer writes GgufFile opens: names, values and
-/// shapes that it would refuse are InvalidArgument and change nothing. After an IoError (a full disk) every further
-/// call returns that error. Used by one thread at a time.
+/// replaced, and who has it open or mapped keeps the old one. What the writer writes GgufFile opens (a part of a split
+/// file, which the keys "split.*" make it, with the others beside it): names, values and shapes that it would refuse
+/// are InvalidArgument and change nothing. After an IoError (a full disk) every further call returns that error. Used
+/// by one thread at a time.
 class GgufWriter {
  public:
   /// IoError where no file can be created beside `path`, or where `path` is read-only or something else than a regular
@@ -146,7 +147,7 @@ class GgufWriter {
   /// `shape` outermost first. InvalidArgument for a bad name or shape, a repeated name, or once data was written.
   Result<void> add_tensor(std::string name, Shape shape, GgmlType type);
   /// Bytes of the declared tensors, in their order and in pieces of any size: a tensor ends when its bytes are
-  /// complete, and padding is added. InvalidArgument for more bytes than were declared.
+  /// complete, and padding is added. InvalidArgument, and nothing is written, for more bytes than were declared.
   Result<void> write(std::span<const std::uint8_t> bytes);
   /// Checks that every tensor is complete (InvalidArgument), syncs, and renames. Nothing can follow.
   Result<void> finish();

@@ -94,6 +94,7 @@ struct GgufWriter::State {
   bool header_written = false, finished = false;
   std::size_t current = 0;  // the tensor whose bytes are written next
   std::uint64_t written_of_it = 0;
+  std::uint64_t missing = 0;  // bytes of declared tensors that were not written yet
   std::optional<MlxError> failure;
 
   static Result<void> check_open(const State* state, bool declaring) {
@@ -189,6 +190,7 @@ Result<void> GgufWriter::add_tensor(std::string name, Shape shape, GgmlType type
   const auto padded = total ? checked_add(*total, limits::kMaxAlignment) : std::nullopt;
   if (!padded) return invalid("tensor {}: more than 2^64 - 1 bytes in all", shown(name));
   s.data_bytes = *padded;
+  s.missing += *bytes;
   s.names.insert(name);
   s.tensors.push_back({std::move(name), std::move(shape), type, *bytes});
   return {};
@@ -197,14 +199,17 @@ Result<void> GgufWriter::add_tensor(std::string name, Shape shape, GgmlType type
 Result<void> GgufWriter::write(std::span<const std::uint8_t> bytes) {
   MLXN_TRY(State::check_open(state_.get(), false));
   auto& s = *state_;
+  if (bytes.size() > s.missing)
+    return invalid("{} bytes more than the {} that the declared tensors still need", bytes.size() - s.missing,
+                   s.missing);
   MLXN_TRY(s.write_header());
   while (!bytes.empty()) {
-    if (s.current == s.tensors.size()) return invalid("{} bytes more than the declared tensors have", bytes.size());
     const auto length = s.tensors[s.current].byte_len;
     const auto piece = bytes.first(std::min<std::uint64_t>(bytes.size(), length - s.written_of_it));
     MLXN_TRY(s.output(piece));
     bytes = bytes.subspan(piece.size());
     s.written_of_it += piece.size();
+    s.missing -= piece.size();
     if (s.written_of_it < length) continue;
     MLXN_TRY(s.pad(length));
     ++s.current;

@@ -70,7 +70,10 @@ TEST(GgufWriter, RefusesDeclarationsAfterDataAndUnfinishedTensors) {
   expect_error(writer.add_metadata("a", {Scalar(true)}), kInvalid, "before data is written");
   expect_error(writer.add_tensor("u", {4}, GgmlType::F32), kInvalid, "before data is written");
   expect_error(writer.finish(), kInvalid, "\"t\" has 15 of its 16 bytes");
+  expect_error(writer.write(Bytes(3)), kInvalid, "2 bytes more than the 1 that");
+  expect_error(writer.finish(), kInvalid, "\"t\" has 15 of its 16 bytes");
   ASSERT_TRUE(writer.write(Bytes(1)).has_value());
+  expect_error(writer.write(Bytes(1)), kInvalid, "1 bytes more than the 0 that");
   ASSERT_TRUE(writer.finish().has_value());
   expect_error(writer.write(Bytes(1)), kInvalid, "finished");
   EXPECT_TRUE(GgufFile::open(dir / "m.gguf").has_value());
