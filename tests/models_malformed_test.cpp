@@ -121,6 +121,12 @@ const Case kCases[] = {
        m.set(".rope.scaling.factor", 0.0f);
      },
      "llama.rope.scaling.factor is 0"},
+    {"rope scaling factor whose inverse is no float", "llama",
+     [](SyntheticModel& m) {
+       m.set(".rope.scaling.type", "linear");
+       m.set(".rope.scaling.factor", 1e-39f);
+     },
+     "llama.rope.scaling.factor is 1e-39"},
     {"rope factors too few", "llama",
      [](SyntheticModel& m) { m.add("rope_freqs.weight", {7}, GgmlType::F32, 2.0f, 0.1f); }, "rope_freqs.weight"},
     {"rope factor 0", "llama",

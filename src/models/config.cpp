@@ -91,6 +91,8 @@ Result<void> read_rope(const Keys& keys, ModelConfig& config) {
   if (*type == "linear") {
     MLXN_ASSIGN(const float factor, keys.positive("rope.scaling.factor"));
     config.rope_freq_scale = 1.0f / factor;
+    if (!std::isfinite(config.rope_freq_scale))
+      return malformed("{} is {}, too small to divide by", keys.key("rope.scaling.factor"), factor);
   }
   return {};
 }
