@@ -94,13 +94,16 @@ TEST_F(ModelsGenerate, SamplingIsSeeded) {
 TEST_F(ModelsGenerate, ThePenaltySeesPromptAndText) {
   Model model = load();
   // A penalty beyond all logits: greedy never repeats a token of the window.
-  GenerateOptions options{.max_tokens = 20, .penalty_window = 64};
-  options.sampling = {.n_vocab = 0, .repeat_penalty = 1e6f, .temperature = 0.0f};
-  Ids all = must(generate(model, prompt_, options)).tokens;
-  all.insert(all.end(), prompt_.begin(), prompt_.end());
-  std::ranges::sort(all);
-  // Tokens with a negative logit are only pushed further down, so the first 20 of 40 are new.
-  EXPECT_EQ(std::ranges::adjacent_find(all), all.end());
+  for (const std::uint32_t window : {64u, UINT32_MAX}) {
+    GenerateOptions options{.max_tokens = 20, .penalty_window = window};
+    options.sampling = {.n_vocab = 0, .repeat_penalty = 1e6f, .temperature = 0.0f};
+    Ids all = must(generate(model, prompt_, options)).tokens;
+    model.reset();
+    all.insert(all.end(), prompt_.begin(), prompt_.end());
+    std::ranges::sort(all);
+    // Tokens with a negative logit are only pushed further down, so the first 20 of 40 are new.
+    EXPECT_EQ(std::ranges::adjacent_find(all), all.end()) << window;
+  }
 }
 
 TEST_F(ModelsGenerate, BadInputIsAnError) {

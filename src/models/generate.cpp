@@ -26,7 +26,7 @@ class Sampler {
     params.n_vocab = model.config().n_vocab;
     params.step = 0;
     MLXN_TRY(check_sample_params(params));
-    const std::size_t window = std::max<std::size_t>(1, options.penalty_window);
+    const std::size_t window = std::clamp(options.penalty_window, 1u, model.context());  // which holds no more tokens
     MLXN_ASSIGN(MlxBuffer history, device.alloc_buffer(window * sizeof(std::uint32_t), DType::U32, {window}));
     Sampler sampler(model, std::move(history), params);
     if (params.repeat_penalty != 1.0f && options.penalty_window > 0)
