@@ -33,8 +33,8 @@ class MlxBuffer {
   bool is_writable() const;
 
   /// The view's elements on the host, in step with the device: where the device holds newer bytes they are waited for
-  /// and downloaded. InvalidArgument where T does not match dtype() (see dtype_holds) or the view is not aligned for T;
-  /// CommandBufferError where the download fails.
+  /// and downloaded. InvalidArgument where T does not match dtype() (see dtype_holds), or the view is not aligned for T
+  /// or has no whole number of T; CommandBufferError where the download fails.
   template <class T>
   Result<std::span<const T>> as_slice() const {
     return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), false).map([](std::span<std::byte> b) {

@@ -35,7 +35,10 @@ std::byte* Call::typed(std::string_view name, const MlxBuffer& buffer, Extents e
   require(count && *count <= buffer.byte_len() / element, "{} holds {} elements of {}, {} are needed ({})", name,
           buffer.byte_len() / element, dtype_name(dtype), count ? fmt::to_string(*count) : "more than 2^64",
           fmt::join(extents, " x "));
-  return ok() ? operand(name, buffer, *count * element, write, in_place) : nullptr;
+  if (!ok()) return nullptr;
+  std::byte* const address = operand(name, buffer, *count * element, write, in_place);
+  require(reinterpret_cast<std::uintptr_t>(address) % element == 0, "{} is not aligned to {} bytes", name, element);
+  return address;
 }
 
 std::byte* Call::operand(std::string_view name, const MlxBuffer& buffer, std::uint64_t bytes, bool write,

@@ -90,6 +90,18 @@ TEST_P(Runtime, ImportedMemoryIsReadOnly) {
   EXPECT_THAT(out.as_slice<float>().value(), Each(1.0f));
 }
 
+TEST_P(Runtime, ImportedMemoryThatIsNotAlignedIsRefusedWhereKernelsReadIt) {
+  if (GetParam() != Backend::Cpu) GTEST_SKIP() << "kernels read a copy";
+  alignas(16) static const std::array<std::byte, 64 * sizeof(float) + 1> bytes{};
+  const MlxBuffer odd = device.import_host(std::span(bytes).subspan(1), nullptr, DType::F32, {64}).value();
+  EXPECT_EQ(odd.as_slice<float>().error().kind, ErrorKind::InvalidArgument);
+  CommandEncoder encoder = device.command_encoder().value();
+  MlxBuffer out = floats(64);
+  const auto result = norm(encoder, odd, floats(64, 1), out);
+  ASSERT_FALSE(result.has_value());
+  EXPECT_THAT(result.error().message, HasSubstr("not aligned to 4 bytes"));
+}
+
 TEST_P(Runtime, OrderFollowsFromReadsAndWrites) {
   const MlxBuffer a = floats(256, 3), weight = floats(256, 2);
   MlxBuffer b = floats(256, NAN), c = floats(256, NAN), d = floats(256, NAN);
