@@ -100,8 +100,8 @@ class Model {
   /// Where forward_next() finds its token: U32 [1], of the model's, written by the host or by a command.
   MlxBuffer next_token() const;
   /// As forward of the token in next_token(), which may still be computed, but without waiting where the device works
-  /// by itself. An id >= n_vocab gives logits that are NaN. InvalidArgument where the context is full; what goes wrong
-  /// later is an error of wait().
+  /// by itself. An id >= n_vocab gives logits that are NaN, or is InvalidArgument where the host wrote it and the step
+  /// is recorded by this call. InvalidArgument where the context is full; what goes wrong later is an error of wait().
   Result<MlxBuffer> forward_next();
   /// Waits for every forward_next().
   Result<void> wait();
