@@ -32,7 +32,7 @@ std::string_view backend_name(Backend backend);
 std::vector<Backend> available_backends();
 
 struct DeviceOptions {
-  /// CPU and emulator: threads that run kernels, the caller's included. 0: one per physical core that the process may
+  /// CPU: threads that run kernels, the caller's included, at most 1024. 0: one per physical core that the process may
   /// use.
   std::uint32_t threads = 0;
   /// CUDA and Metal: which device of the backend.
@@ -49,7 +49,7 @@ class MlxDevice {
   MlxDevice& operator=(const MlxDevice&) = default;
 
   /// The device that the environment variable MLX_NATIVE_BACKEND names, else the first of available_backends().
-  static Result<MlxDevice> create();
+  static Result<MlxDevice> create(DeviceOptions options = {});
   /// DeviceNotFound where the machine or the build lacks it.
   static Result<MlxDevice> create(Backend backend, DeviceOptions options = {});
 

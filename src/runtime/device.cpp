@@ -28,11 +28,11 @@ std::vector<Backend> available_backends() {
   return available;
 }
 
-Result<MlxDevice> MlxDevice::create() {
+Result<MlxDevice> MlxDevice::create(DeviceOptions options) {
   const char* const wanted = std::getenv("MLX_NATIVE_BACKEND");
-  if (!wanted || !*wanted) return create(available_backends().front());
+  if (!wanted || !*wanted) return create(available_backends().front(), options);
   for (const Backend backend : {Backend::Cpu, Backend::Cuda, Backend::Metal, Backend::Emulator})
-    if (backend_name(backend) == wanted) return create(backend);
+    if (backend_name(backend) == wanted) return create(backend, options);
   return error(ErrorKind::DeviceNotFound, "MLX_NATIVE_BACKEND is \"{}\"; known are cpu, cuda, metal and emulator",
                wanted);
 }

@@ -333,6 +333,10 @@ TEST(Backends, TheCpuIsAlwaysThere) {
   EXPECT_THAT(available_backends(), testing::Contains(Backend::Cpu));
   EXPECT_EQ(MlxDevice::create(Backend::Metal).error().kind, ErrorKind::DeviceNotFound);
   EXPECT_EQ(MlxDevice::create(Backend::Cpu, {.threads = 100000}).error().kind, ErrorKind::InvalidArgument);
+  if (available_backends().front() == Backend::Cpu) {
+    EXPECT_EQ(MlxDevice::create({.threads = 3}).value().parallelism(), 3u);
+    EXPECT_EQ(MlxDevice::create({.threads = 100000}).error().kind, ErrorKind::InvalidArgument);
+  }
 }
 
 }  // namespace

@@ -155,10 +155,8 @@ void DeviceChoice::add_backend_to(CLI::App& app) {
 }
 
 mlx_native::MlxDevice DeviceChoice::create(bool profile) const {
-  // The best backend, or the one that MLX_NATIVE_BACKEND names, is the library's choice; it takes no options.
-  if (!backend && threads == 0 && !profile) return must(mlx_native::MlxDevice::create());
-  const Backend chosen = backend ? *backend : must(mlx_native::MlxDevice::create()).backend();
-  return must(mlx_native::MlxDevice::create(chosen, {.threads = threads, .profile = profile}));
+  const mlx_native::DeviceOptions options{.threads = threads, .profile = profile};
+  return must(backend ? mlx_native::MlxDevice::create(*backend, options) : mlx_native::MlxDevice::create(options));
 }
 
 }  // namespace mlxn
