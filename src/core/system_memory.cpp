@@ -2,23 +2,56 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <string>
-#include <string_view>
+
+#include "core/control_groups.h"
 
 namespace mlx_native {
+
+namespace {
+
+/// The number behind `key` and a space or colon; nullopt where there is none.
+std::optional<std::size_t> field(const std::filesystem::path& path, std::string_view key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);)
+    if (line.size() > key.size() && line.starts_with(key) && (line[key.size()] == ' ' || line[key.size()] == ':'))
+      return std::strtoull(line.c_str() + key.size() + 1, nullptr, 10);
+  return std::nullopt;
+}
+
+std::size_t number(const std::filesystem::path& path) {
+  return std::strtoull(first_line(path).c_str(), nullptr, 10);  // 0 for "max"
+}
+
+}  // namespace
 
 std::size_t physical_memory() {
   return static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
+std::optional<std::size_t> memory_left(const std::filesystem::path& root, std::string_view memberships) {
+  constexpr std::size_t kUnlimited = std::size_t{1} << 60;  // version 1 says so by the largest number of pages
+  std::optional<std::size_t> least;
+  for (const auto& [directory, unified] : control_groups(root, memberships, "memory")) {
+    const std::size_t limit = number(directory / (unified ? "memory.max" : "memory.limit_in_bytes"));
+    if (limit == 0 || limit >= kUnlimited) continue;
+    const std::size_t used = number(directory / (unified ? "memory.current" : "memory.usage_in_bytes"));
+    std::size_t cache = 0;
+    for (const char* key : {"inactive_file", "active_file"})
+      cache += field(directory / "memory.stat", unified ? key : std::string("total_") + key).value_or(0);
+    const std::size_t taken = used - std::min(used, cache), left = limit - std::min(limit, taken);
+    least = std::min(least.value_or(left), left);
+  }
+  return least;
+}
+
 std::size_t available_memory() {
-  constexpr std::string_view kName = "MemAvailable:";
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with(kName)) return std::strtoull(line.c_str() + kName.size(), nullptr, 10) * 1024;
-  return physical_memory();
+  const auto kilobytes = field("/proc/meminfo", "MemAvailable");
+  const std::size_t available = kilobytes ? *kilobytes * 1024 : physical_memory();
+  return std::min(available, memory_left("/sys/fs/cgroup", own_memberships()).value_or(available));
 }
 
 }  // namespace mlx_native

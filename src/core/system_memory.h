@@ -1,11 +1,17 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string_view>
 
 namespace mlx_native {
 
 std::size_t physical_memory();
-/// Bytes that can be allocated without swapping, by the kernel's own estimate.
+/// Bytes that can be allocated without swapping, by the kernel's own estimate, and that control groups leave.
 std::size_t available_memory();
+/// What control groups leave to a process: the least of what each is below its limit, where the cache of files does not
+/// count, which gives way. Nullopt: no group has a limit. Arguments as control_groups has them.
+std::optional<std::size_t> memory_left(const std::filesystem::path& root, std::string_view memberships);
 
 }  // namespace mlx_native

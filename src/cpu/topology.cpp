@@ -6,22 +6,15 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <iterator>
 #include <set>
 #include <sstream>
 #include <string>
 
+#include "core/control_groups.h"
+
 namespace mlx_native::cpu {
 
 namespace {
-/// The first line of a small system file; empty where there is none.
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
 /// What follows `key` and a colon in a file of such lines.
 std::string field(const std::string& path, const std::string& key) {
   std::ifstream file(path);
@@ -41,26 +34,14 @@ std::optional<double> cpu_quota(const std::filesystem::path& root, std::string_v
     const double used = std::strtod(quota.c_str(), nullptr), of = std::strtod(period.c_str(), nullptr);
     if (used > 0 && of > 0) least = std::min(least.value_or(used / of), used / of);  // "max" and -1: no limit
   };
-  // HIERARCHY:CONTROLLERS:PATH, without controllers in version 2.
-  std::istringstream lines{std::string(memberships)};
-  for (std::string line; std::getline(lines, line);) {
-    const auto first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos) continue;
-    std::string controllers = line.substr(first, second - first + 1);
-    controllers.front() = controllers.back() = ',';
-    const bool unified = controllers == ",,";
-    if (!unified && controllers.find(",cpu,") == std::string::npos) continue;
-    const auto mount = unified ? root : root / "cpu";
-    for (auto group = std::filesystem::path(line.substr(second + 1)).relative_path();; group = group.parent_path()) {
-      if (unified) {
-        std::istringstream both(first_line(mount / group / "cpu.max"));
-        std::string quota, period;
-        both >> quota >> period;
-        limit(quota, period);
-      } else {
-        limit(first_line(mount / group / "cpu.cfs_quota_us"), first_line(mount / group / "cpu.cfs_period_us"));
-      }
-      if (group.empty()) break;
+  for (const auto& [directory, unified] : control_groups(root, memberships, "cpu")) {
+    if (unified) {
+      std::istringstream both(first_line(directory / "cpu.max"));
+      std::string quota, period;
+      both >> quota >> period;
+      limit(quota, period);
+    } else {
+      limit(first_line(directory / "cpu.cfs_quota_us"), first_line(directory / "cpu.cfs_period_us"));
     }
   }
   return least;
@@ -78,10 +59,8 @@ std::uint32_t usable_cores() {
         first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
     cores.insert(siblings.empty() ? std::to_string(cpu) : std::move(siblings));
   }
-  std::ifstream file("/proc/self/cgroup");
-  const std::string memberships{std::istreambuf_iterator<char>(file), {}};
   // A thread more than the quota would have all of them stopped for the rest of each period.
-  const double allowed = cpu_quota("/sys/fs/cgroup", memberships).value_or(1e9);
+  const double allowed = cpu_quota("/sys/fs/cgroup", own_memberships()).value_or(1e9);
   return static_cast<std::uint32_t>(std::max(1.0, std::min(std::floor(allowed), static_cast<double>(cores.size()))));
 }
 

@@ -11,8 +11,8 @@ namespace mlx_native::cpu {
 
 /// Physical cores (one of the hyperthreads of each) that the affinity mask and the CPU quota allow; at least 1.
 std::uint32_t usable_cores();
-/// CPUs that the control groups of a process allow it, where `memberships` has the lines of /proc/self/cgroup and
-/// `root` is /sys/fs/cgroup: the least of its group and those above. Nullopt: as many as there are.
+/// CPUs that the control groups of a process allow it: the least of its group and those above. Nullopt: as many as
+/// there are. Arguments as control_groups has them.
 std::optional<double> cpu_quota(const std::filesystem::path& root, std::string_view memberships);
 /// "AMD EPYC 9354P"; "CPU" where unknown.
 std::string cpu_name();
