@@ -116,6 +116,14 @@ TEST(GgufWriter, ReplacesAFileThatIsOpen) {
   EXPECT_EQ(dir.entries(), 1u);
 }
 
+TEST(GgufWriter, WritesUnderTheLongestName) {
+  const TempDir dir;
+  const std::string name = std::string(250, 'm') + ".gguf";
+  auto writer = GgufWriter::create(dir / name).value();
+  ASSERT_TRUE(writer.finish().has_value());
+  EXPECT_TRUE(GgufFile::open(dir / name).has_value());
+}
+
 TEST(GgufWriter, RefusesPlacesWhereNoFileCanBe) {
   const TempDir dir;
   for (const auto& path :

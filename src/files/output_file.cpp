@@ -23,6 +23,8 @@ auto io_error(const char* what, const std::filesystem::path& path) {
 
 // Linux moves at most 2^31 - 4096 bytes in one call.
 constexpr std::size_t kMaxWrite = 1u << 30;
+// Of the 255 bytes that a name may have, what a temporary one takes of it.
+constexpr std::size_t kTemporaryName = 200;
 
 }  // namespace
 
@@ -44,8 +46,8 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
   if (exists && std::filesystem::is_symlink(path, ignored))
     if (auto target = std::filesystem::canonical(path, ignored); !ignored) file.path_ = std::move(target);
   do {
-    file.temporary_ = file.path_;
-    file.temporary_ += fmt::format(".tmp-{}-{}", ::getpid(), counter++);
+    const std::string name = file.path_.filename().string().substr(0, kTemporaryName);
+    file.temporary_ = file.path_.parent_path() / fmt::format("{}.tmp-{}-{}", name, ::getpid(), counter++);
     file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (file.descriptor_ < 0 && errno == EEXIST);
   if (file.descriptor_ < 0) return io_error("create", file.temporary_);
