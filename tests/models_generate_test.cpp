@@ -134,6 +134,21 @@ TEST_F(ModelsGenerate, LogitsThatAreNoNumbersAreAnError) {
   expect_error(perplexity(model, Ids(20, 1), {.chunk = 10}));
 }
 
+TEST_F(ModelsGenerate, AScoredLogitOfMinusInfinityIsAnError) {
+  for (const float sign : {1.0f, -1.0f}) {  // one of them makes it +infinite
+    SyntheticModel spoilt = SyntheticModel::create("llama", GgmlType::F32);
+    auto& norm = spoilt.tensor("output_norm.weight").values;
+    std::ranges::fill(norm, 0.0f);
+    norm[0] = 1e3f;
+    auto& output = spoilt.tensor("output.weight");
+    output.values[output.shape.back()] = sign * 3e38f;  // of token 1
+    Model model = must(Model::load(must(spoilt.write(dir_ / "spoilt.gguf")), test::cpu(1), {}));
+    const auto result = perplexity(model, Ids(20, 1), {.chunk = 10});
+    ASSERT_FALSE(result.has_value()) << result->value;
+    EXPECT_NE(result.error().message.find("infinite"), std::string::npos) << result.error().message;
+  }
+}
+
 TEST_F(ModelsGenerate, PerplexityIsThatOfTheSecondHalves) {
   Model model = load();
   Ids tokens;

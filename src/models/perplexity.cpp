@@ -47,7 +47,8 @@ Result<void> score_chunk(Model& model, std::span<const std::uint32_t> tokens, st
     MLXN_ASSIGN(const auto logits, buffer.as_slice<float>());
     for (std::size_t i = 0; i < n; ++i) {
       const double nll = negative_log_likelihood(logits.subspan(i * n_vocab, n_vocab), tokens[begin + i + 1]);
-      if (std::isnan(nll)) return invalid("perplexity: logits of token {} of a chunk are NaN or infinite", begin + i);
+      if (!std::isfinite(nll))
+        return invalid("perplexity: logits of token {} of a chunk are NaN or infinite", begin + i);
       score.add(nll);
     }
   }
