@@ -1,6 +1,7 @@
 #include "cpu/kernels.h"
 
 #include <cstdlib>
+#include <span>
 
 #include "core/cpu_features.h"
 #include "core/error.h"
@@ -75,8 +76,12 @@ std::vector<Kernel> kernels() {
   std::vector<Kernel> rows;
   const Isa* const first = preferred().value_or(nullptr);
   if (first) add_rows(*first, rows);
-  for (const Isa& isa : kIsas)
-    if (&isa != first && isa.available()) add_rows(isa, rows);
+  // Those behind it first: it may have products alone, and the rest is of what it extends.
+  const std::span all(kIsas);
+  const std::size_t from = first ? std::size_t(first - kIsas) + 1 : 0;
+  for (const auto part : {all.subspan(from), all.first(from)})
+    for (const Isa& isa : part)
+      if (&isa != first && isa.available()) add_rows(isa, rows);
   return rows;
 }
 

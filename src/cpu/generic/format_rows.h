@@ -156,7 +156,6 @@ void add_format_rows(const RowSink& sink) {
     add_mat_mat_rows<Format, BfloatPanel<Format>>(sink, "_bf16");
   }
 #else
-  using Dot = DotOf<Format>;
   if constexpr (!Format::kPlain) {
 #if MLXN_WORD_DOT
     if constexpr (HasWordLanes<Format>) add_word_rows<Format, WordDot<Format, 1>>(sink, "_row_8bit");
@@ -178,12 +177,13 @@ void add_format_rows(const RowSink& sink) {
     if constexpr (kHasPlanesOf16Bits<Format>) add_mat_mat_rows<Format, BytePanel<Format, 2>>(sink, "_16bit");
     add_mat_mat_rows<Format, BytePanel<Format, 3>>(sink, "_24bit");
 #endif
-  } else {
-    add_plain_rows<Format, Floats>(sink, "_tile");
   }
 #if defined(MLXN_BYTES_HEADER)
   add_byte_rows<Format>(sink);
 #endif
+#if !MLXN_PRODUCTS_ALONE
+  using Dot = DotOf<Format>;
+  if constexpr (Format::kPlain) add_plain_rows<Format, Floats>(sink, "_tile");
   add_mat_mat_rows<Format, FloatPanel<Format>>(sink, "_float");
   add_format_row<Format>(sink, Op::MatVec, entry<MatmulArgs, mat_vec<Format, Dot>>,
                          scratch<MatmulArgs, few_scratch<Dot>>);
@@ -191,6 +191,7 @@ void add_format_rows(const RowSink& sink) {
                          scratch<MatmulIdArgs, mat_vec_id_scratch<Format, Dot>>);
   add_format_row<Format>(sink, Op::EmbeddingGather, entry<EmbeddingArgs, embedding_gather<Format>>);
   add_format_row<Format>(sink, Op::Dequantize, entry<DequantizeArgs, dequantize<Format>>);
+#endif
 #endif
 }
 

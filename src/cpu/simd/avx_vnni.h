@@ -4,6 +4,7 @@
 #include "cpu/simd/avx2.h"
 
 #define MLXN_WIDE_DOT 1
+#define MLXN_PRODUCTS_ALONE 1
 
 namespace mlx_native::cpu::MLXN_ISA {
 

@@ -6,6 +6,7 @@
 #define MLXN_HAS_BYTES 1
 #define MLXN_WIDE_DOT 1
 #define MLXN_DOT4_SIGNED 1
+#define MLXN_PRODUCTS_ALONE 1
 
 namespace mlx_native::cpu::MLXN_ISA {
 
