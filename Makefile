@@ -23,7 +23,7 @@ build: configure
 
 .PHONY: configure
 configure: packages
-	@cmake --preset release --log-level=WARNING
+	@cmake --preset release -B $(BUILD) --log-level=WARNING
 
 packages:
 	@packaging/install.sh build test
