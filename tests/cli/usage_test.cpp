@@ -61,7 +61,7 @@ TEST(CliUsage, WrongUsageIsTwo) {
       {"quantize", model, "x.gguf", "q8_0", "-t", "0x4"},
       {"quantize", model, "x.gguf", "q8_0", "-t", "nan"},
       {"quantize", model, "x.gguf", "q8_0", "-t", "99999999999999999999"},
-      {"quantize", model, "x.gguf", "q8_0", "-t", "2", "-t", "3"},
+      {"quantize", model, "x.gguf", "q8_0", "extra"},
       {"quantize", model, "x.gguf", "q8_0", "-t"},
   };
   for (const auto& arguments : cases) expect_failure(mlxn(arguments), 2, joined(arguments));
@@ -77,6 +77,19 @@ TEST(CliUsage, NamesWhatItDoesNotKnow) {
   EXPECT_THAT(mlxn({"generate", "-m", "x", "-p", "x", "-ctk", "f16"}).err, HasSubstr("no -ctk"));
   EXPECT_THAT(mlxn({"generate", "-m", "x", "-p", "x", "-fa"}).err, HasSubstr("no -fa"));
   EXPECT_THAT(mlxn({"generate", "--temp", "-inf"}).err, HasSubstr("--temp: needs a number"));
+}
+
+TEST(CliUsage, OfAnOptionGivenTwiceTheLastCounts) {
+  const auto outcome =
+      mlxn({"generate", "-m",          "/absent", "-m",          dense_model(), "-p",        "No",    "-p",
+            "The",      "-n",          "50",      "--predict",   "3",           "--temp",    "1",     "--temp",
+            "0",        "-t",          "2",       "-t",          "1",           "--kv",      "f16",   "--kv",
+            "f32",      "--precision", "int8",    "--precision", "full",        "--backend", "metal", "--backend",
+            "cpu",      "-c",          "8",       "-c",          "16",          "--json",    "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.json().at("tokens").size(), 3u);
+  const auto list = mlxn({"generate", "-m", dense_model(), "--tokens", "1", "--tokens", "2"});
+  EXPECT_EQ(list.code, 2) << "which of the lists, or both?";
 }
 
 TEST(CliUsage, AnErrorThatNobodyHearsEndsNothing) {

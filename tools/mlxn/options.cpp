@@ -48,6 +48,7 @@ CLI::Option* add(CLI::App& app, const std::string& flags, Value& value, T low, T
 
 CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer) {
   CLI::App* command = app.add_subcommand(name, help);
+  command->option_defaults()->take_last();
   command->footer(footer);
   return *command;
 }
@@ -111,6 +112,7 @@ CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<st
   };
   return app.add_option_function<std::string>(flags, take, help)
       ->type_name("N,N,...")
+      ->multi_option_policy(CLI::MultiOptionPolicy::Throw)
       ->default_str(fmt::format("{}", fmt::join(values, ",")));
 }
 

@@ -18,7 +18,8 @@ class Option;
 
 namespace mlxn {
 
-/// A subcommand. The footer is what its help says at the end.
+/// A subcommand. Of an option that is given twice the last counts; a list can be given once. The footer is what its
+/// help says at the end.
 CLI::App& add_command(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer = "");
 
 CLI::Option* add_flag(CLI::App& app, const std::string& flags, bool& value, const std::string& help);
