@@ -194,6 +194,20 @@ TEST(CliGenerate, RepeatPenaltyAndHalfCacheAreHeard) {
   EXPECT_LE(relative_error(half.at("logits"), plain.at("logits")), 5e-3);
 }
 
+TEST(CliGenerate, RepeatLastN) {
+  const auto ids = [](const char* last) {
+    Arguments arguments = {"-p", "the the the the the", "-n", "24", "--json", "--ignore-eos"};
+    if (*last) arguments.insert(arguments.end(), {"--repeat-penalty", "5", "--repeat-last-n", last});
+    return json_of(generate(dense_model(), arguments)).at("tokens");
+  };
+  const auto all = ids("-1");
+  EXPECT_EQ(ids("0"), ids(""));
+  EXPECT_EQ(ids("64"), all);
+  EXPECT_NE(ids("0"), all);
+  EXPECT_NE(ids("2"), all);
+  EXPECT_NE(ids("2"), ids("0"));
+}
+
 TEST(CliGenerate, AFileThatIsReadGivesWhatAMappedOneGives) {
   const Arguments base = {"--tokens", "318,1530,862", "-n", "8", "--json", "--logits"};
   auto read = base;
@@ -241,6 +255,7 @@ TEST(CliGenerate, WrongUsage) {
       {"--top-p", {"0", "1.01", "nan", "-1", ""}},
       {"--min-p", {"-0.1", "1.1", "nan", ""}},
       {"--repeat-penalty", {"0", "-1", "nan", "inf", ""}},
+      {"--repeat-last-n", {"-2", "", "1.5", "4294967296"}},
       {"--seed", {"-2", "", "9223372036854775808", "1.0"}},
       {"--tokens", {"", ",", "1,", "1,,2", "-1", "4294967296", "a", "1 ,2"}},
       {"--kv", {"q8_0", ""}},

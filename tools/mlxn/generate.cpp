@@ -35,6 +35,7 @@ struct Options {
   std::int64_t max_tokens = -1;
   mlx_native::SampleParams sampling{
       .n_vocab = 0, .repeat_penalty = 1.0f, .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+  std::int64_t penalty_window = GenerateOptions{}.penalty_window;
   std::int64_t seed = -1;
   bool ignore_eos = false;
   bool hide_prompt = false;
@@ -118,6 +119,8 @@ Run generate(Model& model, const Tokenizer& tokenizer, const Prompt& prompt, con
   GenerateOptions generate_options;
   generate_options.max_tokens = options.max_tokens < 0 ? UINT32_MAX : static_cast<std::uint32_t>(options.max_tokens);
   generate_options.sampling = options.sampling;
+  generate_options.penalty_window =
+      options.penalty_window < 0 ? UINT32_MAX : static_cast<std::uint32_t>(options.penalty_window);
   if (!options.ignore_eos)
     generate_options.stop_tokens.assign(tokenizer.end_tokens().begin(), tokenizer.end_tokens().end());
   generate_options.keep_prompt_logits = options.logits;
@@ -242,7 +245,9 @@ Command add_generate(CLI::App& app) {
   add_number(command, "--min-p", sampling.min_p, 0, 1,
              "draw from tokens of at least this fraction of the likeliest one's probability");
   add_number(command, "--repeat-penalty", sampling.repeat_penalty, 0.01f, 100,
-             "divides the scores of the last 64 tokens; 1: off");
+             "divides the scores of the last tokens; 1: off");
+  add_number(command, "--repeat-last-n", options->penalty_window, -1, UINT32_MAX,
+             "how many of them, the prompt's included; 0: off, -1: all");
   add_number(command, "-s,--seed", options->seed, -1, INT64_MAX, "seed of the draws; -1: another one each time");
   add_flag(command, "--ignore-eos", options->ignore_eos, "go on behind the end of text");
   add_flag(command, "--no-display-prompt", options->hide_prompt, "print what is generated alone");
