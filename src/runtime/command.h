@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstddef>
+#include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/kernel.h"
@@ -28,6 +30,17 @@ struct Command {
   alignas(16) std::array<std::byte, kMaxArgsBytes> args;
 };
 
+/// Bytes of storages, as ranges that do not touch.
+class ByteSet {
+ public:
+  bool overlaps(const Use& use) const;
+  void insert(const Use& use);
+  void clear() { ends_.clear(); }
+
+ private:
+  std::map<std::pair<std::shared_ptr<Storage>, std::size_t>, std::size_t> ends_;  // of the ranges that begin there
+};
+
 /// Remembers the uses since the last barrier. Two uses conflict where they share bytes and one of them writes.
 class HazardTracker {
  public:
@@ -37,7 +50,8 @@ class HazardTracker {
   bool add(const std::vector<Use>& uses);
 
  private:
-  std::vector<Use> open_;
+  std::vector<Use> recent_;  // few, as between most barriers: the fastest to search
+  ByteSet read_, written_;   // by those before
 };
 
 }  // namespace mlx_native::detail
