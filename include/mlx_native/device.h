@@ -58,7 +58,7 @@ class MlxDevice {
   const std::string& name() const;
   /// Threads of a CPU device, multiprocessors of a GPU.
   std::uint32_t parallelism() const;
-  /// Bytes of memory of the device, and how many of them are free now.
+  /// Bytes of memory of the device (on the CPU those that a control group allows), and how many of them are free now.
   std::size_t total_memory() const;
   std::size_t free_memory() const;
 

@@ -26,32 +26,53 @@ std::size_t number(const std::filesystem::path& path) {
   return std::strtoull(first_line(path).c_str(), nullptr, 10);  // 0 for "max"
 }
 
-}  // namespace
+/// What the group lets its processes have; nullopt: as much as there is.
+std::optional<std::size_t> limit_of(const ControlGroup& group) {
+  constexpr std::size_t kUnlimited = std::size_t{1} << 60;  // version 1 says so by the largest number of pages
+  const std::size_t limit = number(group.directory / (group.unified ? "memory.max" : "memory.limit_in_bytes"));
+  return limit == 0 || limit >= kUnlimited ? std::nullopt : std::optional(limit);
+}
 
 std::size_t physical_memory() {
   return static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
-std::optional<std::size_t> memory_left(const std::filesystem::path& root, std::string_view memberships) {
-  constexpr std::size_t kUnlimited = std::size_t{1} << 60;  // version 1 says so by the largest number of pages
+constexpr const char* kControlGroups = "/sys/fs/cgroup";
+
+}  // namespace
+
+std::optional<std::size_t> memory_limit(const std::filesystem::path& root, std::string_view memberships) {
   std::optional<std::size_t> least;
-  for (const auto& [directory, unified] : control_groups(root, memberships, "memory")) {
-    const std::size_t limit = number(directory / (unified ? "memory.max" : "memory.limit_in_bytes"));
-    if (limit == 0 || limit >= kUnlimited) continue;
+  for (const ControlGroup& group : control_groups(root, memberships, "memory"))
+    if (const auto limit = limit_of(group)) least = std::min(least.value_or(*limit), *limit);
+  return least;
+}
+
+std::optional<std::size_t> memory_left(const std::filesystem::path& root, std::string_view memberships) {
+  std::optional<std::size_t> least;
+  for (const ControlGroup& group : control_groups(root, memberships, "memory")) {
+    const auto limit = limit_of(group);
+    if (!limit) continue;
+    const auto& [directory, unified] = group;
     const std::size_t used = number(directory / (unified ? "memory.current" : "memory.usage_in_bytes"));
     std::size_t cache = 0;
     for (const char* key : {"inactive_file", "active_file"})
       cache += field(directory / "memory.stat", unified ? key : std::string("total_") + key).value_or(0);
-    const std::size_t taken = used - std::min(used, cache), left = limit - std::min(limit, taken);
+    const std::size_t taken = used - std::min(used, cache), left = *limit - std::min(*limit, taken);
     least = std::min(least.value_or(left), left);
   }
   return least;
 }
 
+std::size_t usable_memory() {
+  const std::size_t physical = physical_memory();
+  return std::min(physical, memory_limit(kControlGroups, own_memberships()).value_or(physical));
+}
+
 std::size_t available_memory() {
   const auto kilobytes = field("/proc/meminfo", "MemAvailable");
   const std::size_t available = kilobytes ? *kilobytes * 1024 : physical_memory();
-  return std::min(available, memory_left("/sys/fs/cgroup", own_memberships()).value_or(available));
+  return std::min(available, memory_left(kControlGroups, own_memberships()).value_or(available));
 }
 
 }  // namespace mlx_native

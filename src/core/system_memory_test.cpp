@@ -16,7 +16,8 @@ class MemoryLeft : public testing::Test {
     std::filesystem::create_directories(path.parent_path());
     std::ofstream(path) << contents << '\n';
   }
-  std::optional<std::size_t> left(std::string_view memberships) const { return memory_left(dir_ / "", memberships); }
+  std::filesystem::path dir() const { return dir_ / ""; }
+  std::optional<std::size_t> left(std::string_view memberships) const { return memory_left(dir(), memberships); }
 
  private:
   test::TempDir dir_;
@@ -59,9 +60,24 @@ TEST_F(MemoryLeft, NonsenseIsNoLimit) {
   EXPECT_EQ(left("0::/\nx\n:\n"), std::nullopt);
 }
 
+TEST_F(MemoryLeft, LimitIsTheLeastOfTheGroups) {
+  const auto limit = [&](std::string_view memberships) { return memory_limit(dir(), memberships); };
+  write("a/b/memory.max", "max");
+  EXPECT_EQ(limit("0::/a/b\n"), std::nullopt);
+  write("a/memory.max", "10000");
+  write("a/memory.current", "4000");
+  EXPECT_EQ(limit("0::/a/b\n"), 10000u);
+  write("memory.max", "9000");
+  EXPECT_EQ(limit("0::/a/b\n"), 9000u);
+  write("memory/memory.limit_in_bytes", "9223372036854771712");
+  EXPECT_EQ(limit("4:memory:/\n"), std::nullopt);
+  write("memory/memory.limit_in_bytes", "8000");
+  EXPECT_EQ(limit("4:memory:/\n0::/a/b\n"), 8000u);
+}
+
 TEST(AvailableMemory, IsSomeOfWhatThereIs) {
   EXPECT_GT(available_memory(), 0u);
-  EXPECT_LE(available_memory(), physical_memory());
+  EXPECT_LE(available_memory(), usable_memory());
 }
 
 }  // namespace

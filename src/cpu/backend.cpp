@@ -71,7 +71,7 @@ class CpuDevice final : public Device {
   CpuDevice(std::string name, std::uint32_t threads) : Device(Backend::Cpu, std::move(name)), pool_(threads) {}
 
   std::uint32_t parallelism() const override { return pool_.count(); }
-  std::size_t total_memory() const override { return physical_memory(); }
+  std::size_t total_memory() const override { return usable_memory(); }
   std::size_t free_memory() const override { return available_memory(); }
 
   Result<std::shared_ptr<Storage>> allocate(std::size_t bytes) override {

@@ -114,7 +114,7 @@ class EmulatorDevice final : public Device {
   EmulatorDevice() : Device(Backend::Emulator, "GPU emulator") {}
 
   std::uint32_t parallelism() const override { return 1; }
-  std::size_t total_memory() const override { return physical_memory(); }
+  std::size_t total_memory() const override { return usable_memory(); }
   std::size_t free_memory() const override { return available_memory(); }
 
   Result<std::shared_ptr<Storage>> allocate(std::size_t bytes) override {
