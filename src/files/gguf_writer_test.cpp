@@ -116,6 +116,19 @@ TEST(GgufWriter, ReplacesAFileThatIsOpen) {
   EXPECT_EQ(dir.entries(), 1u);
 }
 
+TEST(GgufWriter, KeepsThePermissionsOfAFileThatItReplaces) {
+  using std::filesystem::perms;
+  const TempDir dir;
+  for (const perms mode : {perms::owner_read | perms::owner_write, perms::all, perms::group_write}) {
+    write_file(dir / "m.gguf", Bytes{1});
+    std::filesystem::permissions(dir / "m.gguf", mode);
+    auto writer = GgufWriter::create(dir / "m.gguf").value();
+    ASSERT_TRUE(writer.finish().has_value());
+    EXPECT_EQ(std::filesystem::status(dir / "m.gguf").permissions(), mode);
+    std::filesystem::remove(dir / "m.gguf");
+  }
+}
+
 TEST(GgufWriter, WritesUnderTheLongestName) {
   const TempDir dir;
   const std::string name = std::string(250, 'm') + ".gguf";

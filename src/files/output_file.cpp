@@ -51,6 +51,8 @@ Result<OutputFile> OutputFile::create(const std::filesystem::path& path) {
     file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (file.descriptor_ < 0 && errno == EEXIST);
   if (file.descriptor_ < 0) return io_error("create", file.temporary_);
+  // Some file systems keep none.
+  if (exists) (void)::fchmod(file.descriptor_, status.st_mode & 0777);
   return file;
 }
 

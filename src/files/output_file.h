@@ -9,7 +9,7 @@
 namespace mlx_native {
 
 /// A file that appears whole or not at all: written as a temporary file in the same directory, renamed by finish(),
-/// removed when dropped before. All errors are IoErrors.
+/// removed when dropped before. It has the permissions of a file that it replaces. All errors are IoErrors.
 class OutputFile {
  public:
   static Result<OutputFile> create(const std::filesystem::path& path);
