@@ -2,6 +2,8 @@
 // transformer.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -111,6 +113,24 @@ TEST_P(EmbeddedForward, MemoryIsWhatItSays) {
   EXPECT_EQ(needed.kv_cache, model.memory().kv_cache);
   EXPECT_EQ(needed.activations, model.memory().activations);
   EXPECT_EQ(memory_needed(file, {.context = 1u << 30}).error().kind, ErrorKind::InvalidArgument);
+}
+
+TEST(MemoryNeeded, IsNoSumThatWraps) {
+  const test::TempDir dir;
+  must(SyntheticModel::create("qwen3").write(dir / "m.gguf"));
+  auto bytes = test::read_file(dir / "m.gguf");
+  const std::string name = "output_norm.weight";
+  const auto at = std::search(bytes.begin(), bytes.end(), name.begin(), name.end());
+  ASSERT_NE(at, bytes.end());
+  // Behind the name the number of dimensions, the extent, the type.
+  const std::uint64_t extent = std::uint64_t{1} << 62;
+  const std::uint32_t type = 77;
+  std::memcpy(&*at + name.size() + 4, &extent, sizeof extent);
+  std::memcpy(&*at + name.size() + 12, &type, sizeof type);
+  test::write_file(dir / "m.gguf", bytes);
+  const auto needed = memory_needed(must(GgufFile::open(dir / "m.gguf")));
+  ASSERT_FALSE(needed.has_value());
+  EXPECT_EQ(needed.error().kind, ErrorKind::BufferAllocationError);
 }
 
 struct Variant {

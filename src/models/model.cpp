@@ -71,8 +71,12 @@ Result<ModelMemory> memory_of(const GgufFile& file, const ModelConfig& config, c
   if (!kv_cache || !activations)
     return error(ErrorKind::BufferAllocationError, "{} tokens of context need more than 2^64 bytes", checked.context);
   ModelMemory memory{.weights = 0, .kv_cache = *kv_cache, .activations = *activations};
-  for (const TensorInfo& info : file.tensors())  // vectors are decoded
-    memory.weights += info.shape.size() == 1 ? info.shape[0] * sizeof(float) : info.byte_len;
+  for (const TensorInfo& info : file.tensors()) {  // vectors are decoded
+    const auto bytes = info.shape.size() == 1 ? checked_mul(info.shape[0], sizeof(float)) : info.byte_len;
+    const auto sum = bytes ? checked_add(memory.weights, *bytes) : std::nullopt;
+    if (!sum) return error(ErrorKind::BufferAllocationError, "the weights need more than 2^64 bytes");
+    memory.weights = *sum;
+  }
   return memory;
 }
 
