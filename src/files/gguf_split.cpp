@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 #include "core/error.h"
@@ -24,9 +25,9 @@ Result<std::uint64_t> integer(const GgufPart& part, std::string_view key, std::u
 
 Result<std::uint64_t> split_count(const GgufPart& part) {
   MLXN_ASSIGN(const auto count, integer(part, "split.count", 1));
-  if (count < 1 || count > limits::kMaxSplits)
-    return error(kParseError, "split.count is {}, 1 to {} are allowed", count, limits::kMaxSplits);
-  return count;
+  if (count > limits::kMaxSplits)
+    return error(kParseError, "split.count is {}, at most {} are allowed", count, limits::kMaxSplits);
+  return std::max<std::uint64_t>(count, 1);  // 0 is what a file says that was merged of parts
 }
 
 }  // namespace

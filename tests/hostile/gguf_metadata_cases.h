@@ -103,7 +103,6 @@ inline std::vector<Case> gguf_metadata_cases() {
   add("alignment_twice", aligned(32).u32("general.alignment", 64), "appears twice");
 
   // Splits, opened alone
-  add("split_count_0", Gguf().entry("split.count", kU16, Bytes().u16(0)), "split.count is 0");
   add("split_count_65536", Gguf().u32("split.count", 65536), "split.count is 65536");
   add("split_count_2^63", Gguf().entry("split.count", kU64, Bytes().u64(1ull << 63)), "split.count is");
   add("split_count_string", Gguf().entry("split.count", kString, Bytes().text("2")), "split.count must be");

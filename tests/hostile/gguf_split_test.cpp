@@ -66,6 +66,15 @@ TEST(SplitGguf, AllPartsOpenAsOne) {
   EXPECT_EQ((*bytes)[1], 37 + 11);
 }
 
+// llama-gguf-split --merge keeps the keys of the first part, with a count of 0.
+TEST(SplitGguf, PartsThatWereMergedAreNotSplit) {
+  const TempDir dir;
+  write_file(dir / "m.gguf", part(0, 0, {"a", "b", "c"}).build());
+  const auto file = GgufFile::open(dir / "m.gguf");
+  ASSERT_TRUE(file.has_value()) << file.error().message;
+  EXPECT_THAT(file->tensor_names(), ElementsAre("a", "b", "c"));
+}
+
 TEST(SplitGguf, AMissingPartIsNamed) {
   Split split;
   ASSERT_TRUE(split.open().has_value());
