@@ -177,6 +177,19 @@ const Variant kVariants[] = {
        m.set(".rope.scaling.type", "linear");
        m.set(".rope.scaling.factor", 4.0f);
      }},
+    {"LlamaScalingOfNoType",
+     "llama",
+     GgmlType::F32,
+     {.adjacent_pairs = true, .freq_scale = 0.25},
+     [](SyntheticModel& m) { m.set(".rope.scaling.factor", 4.0f); }},
+    {"LlamaNoScaling",
+     "llama",
+     GgmlType::F32,
+     {.adjacent_pairs = true},
+     [](SyntheticModel& m) {
+       m.set(".rope.scaling.type", "none");
+       m.set(".rope.scaling.factor", 4.0f);
+     }},
     {"LlamaWithDefaults",
      "llama",
      GgmlType::F32,

@@ -83,12 +83,12 @@ Result<void> read_rope(const Keys& keys, ModelConfig& config) {
   MLXN_ASSIGN(config.rope_theta, keys.positive_or("rope.freq_base", 10000.0f));
   config.rope_freq_scale = 1.0f;
   const MetadataValue* scaling = keys.find("rope.scaling.type");
-  if (!scaling) return {};
-  const std::string* type = scaling->as_string();
-  if (!type || (*type != "none" && *type != "linear"))
+  const std::string* type = scaling ? scaling->as_string() : nullptr;
+  if (scaling && (!type || (*type != "none" && *type != "linear")))
     return malformed("{} is {}; known are \"none\" and \"linear\"", keys.key("rope.scaling.type"),
                      type ? fmt::format("\"{}\"", *type) : "not a string");
-  if (*type == "linear") {
+  // As llama.cpp has it, a factor alone is linear.
+  if (type ? *type == "linear" : keys.find("rope.scaling.factor") != nullptr) {
     MLXN_ASSIGN(const float factor, keys.positive("rope.scaling.factor"));
     config.rope_freq_scale = 1.0f / factor;
     if (!std::isfinite(config.rope_freq_scale))
