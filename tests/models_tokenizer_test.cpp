@@ -171,5 +171,24 @@ TEST(ModelsTokenizer, BadMetadataIsAnError) {
   }
 }
 
+TEST(ModelsTokenizer, EndsAreKnownByTheirNames) {
+  const test::TempDir dir;
+  SyntheticModel m = vocabulary();
+  auto tokens = array_of<std::string>(m, kTokens);
+  auto types = array_of<std::int32_t>(m, kTypes);
+  tokens[4093] = "<|im_end|>", types[4093] = static_cast<int>(TokenKind::Control);
+  tokens[4094] = "<|eot_id|>", types[4094] = static_cast<int>(TokenKind::UserDefined);
+  tokens[4095] = "<|custom|>", types[4095] = static_cast<int>(TokenKind::Control);
+  m.set(kTokens, SyntheticModel::array(tokens));
+  m.set(kTypes, SyntheticModel::array(types));
+  m.set(kMerges, SyntheticModel::array(std::vector<std::string>()));
+  const auto file = m.write(dir / "m.gguf");
+  const Tokenizer tokenizer = test::must(Tokenizer::load(*file));
+  EXPECT_TRUE(tokenizer.is_end(0));
+  EXPECT_TRUE(tokenizer.is_end(4093));
+  EXPECT_TRUE(tokenizer.is_end(4094));
+  EXPECT_FALSE(tokenizer.is_end(4095));
+}
+
 }  // namespace
 }  // namespace mlx_native

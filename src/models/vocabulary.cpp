@@ -8,8 +8,8 @@
 namespace mlx_native {
 namespace {
 
-/// Control tokens that end a text or a turn, by the names that model families gave them; files often name only one of
-/// them.
+/// Tokens that end a text or a turn, by the names that model families gave them; files often name only one of them, and
+/// some have them as user-defined, which llama.cpp takes for a mistake.
 constexpr std::string_view kEndNames[] = {"<|endoftext|>", "<|end_of_text|>", "<|im_end|>",
                                           "<|eot_id|>",    "<|eom_id|>",      "<|end|>"};
 
@@ -78,9 +78,12 @@ Result<Vocabulary> read_vocabulary(const GgufFile& file) {
     MLXN_ASSIGN(const auto id, token_id(file, key, n));
     if (id) vocabulary.ends.push_back(*id);
   }
-  for (std::uint32_t id = 0; id < vocabulary.kinds.size(); ++id)
-    if (vocabulary.kinds[id] == TokenKind::Control && std::ranges::count(kEndNames, vocabulary.tokens[id]))
+  for (std::uint32_t id = 0; id < vocabulary.kinds.size(); ++id) {
+    const TokenKind kind = vocabulary.kinds[id];
+    if ((kind == TokenKind::Control || kind == TokenKind::UserDefined) &&
+        std::ranges::count(kEndNames, vocabulary.tokens[id]))
       vocabulary.ends.push_back(id);
+  }
   if (const MetadataValue* add = file.metadata("tokenizer.ggml.add_bos_token")) {
     vocabulary.add_bos = add->as_bool();
     if (!vocabulary.add_bos) return malformed("tokenizer.ggml.add_bos_token is not a boolean");
