@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -102,6 +103,33 @@ TEST(CliInspect, Safetensors) {
   const auto cut = mlxn({"inspect", (dir / "cut.safetensors").string()});
   EXPECT_EQ(cut.code, 1);
   EXPECT_EQ(cut.error_lines(), 1u);
+}
+
+TEST(CliInspect, StringsOfAListCanBeToldApart) {
+  const TempDir dir;
+  const auto path = (dir / "m.gguf").string();
+  {
+    auto writer = GgufWriter::create(path).value();
+    const std::vector<std::string> strings = {"a\"", "\\", ", "};
+    ASSERT_TRUE(writer.add_metadata("list", MetadataValue{MetadataValue::Array(strings)}).has_value());
+    ASSERT_TRUE(writer.finish().has_value());
+  }
+  EXPECT_THAT(mlxn({"inspect", path}).out, HasSubstr(R"(["a\"", "\\", ", "])"));
+}
+
+TEST(CliInspect, ParametersOfUnknownTypesAreNoSumThatWraps) {
+  const TempDir dir;
+  std::string header;
+  for (int i = 0; i < 5; ++i)
+    header += fmt::format(R"({}"t{}":{{"dtype":"F7","shape":[{}],"data_offsets":[{},{}]}})", i ? "," : "{", i,
+                          std::uint64_t{1} << 62, i, i + 1);
+  header += "}";
+  std::vector<std::uint8_t> bytes(8);
+  bytes[0] = static_cast<std::uint8_t>(header.size()), bytes[1] = static_cast<std::uint8_t>(header.size() >> 8);
+  bytes.insert(bytes.end(), header.begin(), header.end());
+  bytes.resize(bytes.size() + 5);
+  write_file(dir / "m.safetensors", bytes);
+  EXPECT_EQ(mlxn({"inspect", (dir / "m.safetensors").string(), "--json"}).json().at("parameters"), UINT64_MAX);
 }
 
 TEST(CliInspect, TerminalEscapesAreNeutralised) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <map>
-#include <numeric>
 #include <type_traits>
 #include <variant>
 
@@ -36,7 +35,10 @@ constexpr const char* type_name() {
 
 std::string quoted(const std::string& text) {
   std::string escaped;
-  for (const char c : text) escaped += c == '"' ? "\\\"" : std::string(1, c);
+  for (const char c : text) {
+    if (c == '"' || c == '\\') escaped += '\\';
+    escaped += c;
+  }
   return '"' + printable_line(escaped) + '"';
 }
 
@@ -96,16 +98,6 @@ Json value_json(const MetadataValue& value, bool full) {
       },
       std::get<MetadataValue::Array>(value.value));
   return result;
-}
-
-std::uint64_t value_count(const TensorInfo& tensor) {
-  return std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::uint64_t{1}, std::multiplies<>());
-}
-
-std::uint64_t value_count(const GgufFile& file) {
-  std::uint64_t count = 0;
-  for (const auto& tensor : file.tensors()) count += value_count(tensor);
-  return count;
 }
 
 /// ggml's name of the type, or its number where it has none here.

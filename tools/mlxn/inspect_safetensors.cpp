@@ -2,8 +2,6 @@
 #include <fmt/ranges.h>
 
 #include <cstdint>
-#include <functional>
-#include <numeric>
 
 #include "command.h"
 #include "inspect.h"
@@ -16,13 +14,6 @@ namespace mlxn {
 namespace {
 
 using mlx_native::SafetensorsFile;
-
-std::uint64_t value_count(const SafetensorsFile& file) {
-  std::uint64_t count = 0;
-  for (const auto& tensor : file.tensors())
-    count += std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::uint64_t{1}, std::multiplies<>());
-  return count;
-}
 
 void print_json(const SafetensorsFile& file, const InspectOptions& options) {
   Json metadata = Json::object();
