@@ -239,7 +239,8 @@ Command add_generate(CLI::App& app) {
   add_number(command, "-c,--ctx-size", options->model.options.context, 0, UINT32_MAX,
              "tokens of prompt and text together; 0: what -n needs, at most 4096 and what the model was trained for");
   options->device.add_to(command);
-  add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0: always the likeliest token");
+  add_number(command, "--temp", sampling.temperature, 0, 100,
+             "temperature, before top-p and min-p look; 0: always the likeliest token");
   add_number(command, "--top-k", sampling.top_k, 0, INT32_MAX, "draw from the K likeliest tokens; 0: from all");
   add_number(command, "--top-p", sampling.top_p, 1e-6f, 1, "draw from the fewest tokens that reach this probability");
   add_number(command, "--min-p", sampling.min_p, 0, 1,
