@@ -30,10 +30,12 @@ struct WordDot {
   static constexpr int kMostRows = kPanelsLose ? 8 : Planes == 2 && !kFolds ? 2 : kRowsAtOnce;
 
   static constexpr bool kFits = kFolds;  // rows of x into L1, or nearly
-  /// Where streams come to L2 alone (isa.h): parts of four rows of x that do not fit L1 are faster than panels but for
-  /// formats that these decode in no time, and two tiles where there is much of a row of weights to transpose.
-  static constexpr bool kPartsWin = !kFolds && Planes == 1 && (Lanes::kSpans > 1 || Format::kBits > 4);
-  static constexpr int kMostOfTiles = sizeof(Block) * 8 > 6 * Format::kValues ? 8 : kMostRows;
+  /// Where streams come to L2 alone (isa.h): parts of four rows of x that do not fit L1 are faster than panels, and two
+  /// tiles where there is much of a row of weights to transpose, or where they share loads of x and this fits.
+  static constexpr bool kPartsWin = !kFolds && Planes == 1;
+  static constexpr bool kTilesWin = sizeof(Block) * 8 > 6 * Format::kValues;
+  static constexpr bool kFittingTilesWin =
+      kTilesWin || (Lanes::kSpans == 1 && (!Format::kHasOffset || Format::kBits > 4));
 
   static constexpr int kBlocks = Lanes::kBlocks, kSpans = Lanes::kSpans, kVectors = Lanes::kVectors;
   static constexpr int kOfHalf = kVectors / kHalves;
@@ -83,19 +85,19 @@ struct WordDot {
     }
   }
 
-  /// Of M rows of x. With 16 lanes a step is so short that each has two chains, of which one does not wait for the
+  /// Of M rows of x. With 16 lanes a span is so short that each has two chains, of which one does not wait for the
   /// other.
-  static constexpr int kChains = kFolds || MLXN_STREAMS > 1 ? 1 : 2;
+  static constexpr int kChains = kFolds || MLXN_STREAMS > 1 || kSpans == 1 ? 1 : 2;
   template <int M>
   using Sums = Vec[M][kChains];
   static K_FN float total(const Vec (&sums)[kChains]) {
     return sum(kChains == 1 ? sums[0] : sums[0] + sums[kChains - 1]);
   }
 
-  /// Weight rows that are read at once with so many rows of x: sums of all of them stay in registers. Where steps are
-  /// so short that loads of x bound them, two rows share these.
+  /// Weight rows that are read at once with so many rows of x: sums of all of them stay in registers. Where a step is
+  /// one span, loads of x bound more rows than memory does: two weight rows share them.
+  static constexpr bool kLoadsBound = !kFolds && kSpans == 1;
   static constexpr int streams(uint64_t m) {
-    constexpr bool kLoadsBound = kLanes == 16 && kSpans == 1;
     return MLXN_STREAMS > 1 ? (m > 1 ? 2 : MLXN_STREAMS) : kLoadsBound && m > (Planes == 3 ? 1 : 2) ? 2 : 1;
   }
   /// Less needs to be under way in each of several streams.
@@ -194,77 +196,141 @@ struct WordDot {
   template <int M, int R>
   static K_FN void add_of_rows(const Block* blocks, int count, uint64_t apart, const X<M>& x, uint64_t step,
                                int64_t ahead, Sums<M> (&total)[R]) {
-    MLXN_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const Block* const of_row = blocks_of<Format>(reinterpret_cast<const uint8_t*>(blocks) + r * apart);
-      if constexpr (!kAsksBySpan) prefetch_ahead<kBlocks>(*of_row, ahead);
-      add(of_row, count, x, step, ahead, total[r]);
-      // Else x is kept for the next row, in too few registers.
-      if constexpr (R > 1 && kSpans > 1) asm volatile("" : : : "memory");
+    const auto row = [&](int r) { return blocks_of<Format>(reinterpret_cast<const uint8_t*>(blocks) + r * apart); };
+    if constexpr (kShares<M, R>) {
+      add<M, R>(row, count, x, step, ahead, total);
+    } else {
+      MLXN_UNROLL
+      for (int r = 0; r < R; ++r) {
+        add<M, 1>([&](int) { return row(r); }, count, x, step, ahead, reinterpret_cast<Sums<M>(&)[1]>(total[r]));
+        // Else x is kept for the next row, in too few registers.
+        if constexpr (R > 1 && kSpans > 1) asm volatile("" : : : "memory");
+      }
     }
   }
+
+  /// Whether weight rows that are read at once share loads of x.
+  template <int M, int R>
+  static constexpr bool kShares = R == 2 && M > 1 && kLoadsBound;
 
   /// Where a step has a span for each block, weights are asked for block by block: those of a step at once hold up its
   /// loads.
   static constexpr bool kAsksBySpan = MLXN_STREAMS == 1 && kBlocks > 1 && kSpans == kBlocks;
 
-  /// Adds the products of `count` blocks with each row of x.
-  template <int M>
-  static K_FN void add(const Block* blocks, int count, const X<M>& x, uint64_t step, int64_t ahead, Sums<M>& total) {
-    Block padded[kBlocks];
+  /// Adds the products of `count` blocks of R rows with each row of x.
+  template <int M, int R, class Rows>
+  static K_FN void add(const Rows& row, int count, const X<M>& x, uint64_t step, int64_t ahead, Sums<M> (&total)[R]) {
+    const Block* blocks[R];
+    MLXN_UNROLL
+    for (int r = 0; r < R; ++r) {
+      blocks[r] = row(r);
+      if constexpr (!kAsksBySpan) prefetch_ahead<kBlocks>(*blocks[r], ahead);
+    }
+    Block padded[R][kBlocks];
     if (Lanes::kWhole && count < kBlocks) {
       __builtin_memset(padded, 0, sizeof padded);
-      __builtin_memcpy(padded, blocks, count * sizeof(Block));
-      blocks = padded;
+      for (int r = 0; r < R; ++r) {
+        __builtin_memcpy(padded[r], blocks[r], count * sizeof(Block));
+        blocks[r] = padded[r];
+      }
     }
-    const typename Lanes::Factors factors(blocks, count);
+    const Factors<R> factors(blocks, count);
     if constexpr (Format::kHasOffset) {
       MLXN_UNROLL
       for (int t = 0; t < kSums / kLanes; ++t) {
-        const Vec offsets = factors.offsets(t);
         MLXN_UNROLL
-        for (int m = 0; m < M; ++m)
-          total[m][t % kChains] = fma(offsets, load(x.steps[m][step].sums + t * kLanes), total[m][t % kChains]);
+        for (int m = 0; m < M; ++m) {
+          const Vec sums = load(x.steps[m][step].sums + t * kLanes);
+          MLXN_UNROLL
+          for (int r = 0; r < R; ++r)
+            total[r][m][t % kChains] = fma(factors.of[r].offsets(t), sums, total[r][m][t % kChains]);
+        }
       }
     }
     MLXN_UNROLL
     for (int span = 0; span < kSpans; ++span) {
       if (!Lanes::kWhole && span >= count) continue;
       if constexpr (kAsksBySpan) {
-        prefetch_ahead(blocks[span], ahead);
+        MLXN_UNROLL
+        for (int r = 0; r < R; ++r) prefetch_ahead(blocks[r][span], ahead);
         asm volatile("" : : : "memory");  // else all are asked for first
       }
-      add_span(blocks, span, factors.scale(span), x, step, total);
+      add_span<M, R>(blocks, span, factors, x, step, total);
     }
   }
 
-  template <int M>
-  static K_FN void add_span(const Block* blocks, int span, Vec scale, const X<M>& x, uint64_t step, Sums<M>& total) {
-    Sum sum[M];
+  template <int R>
+  struct Factors {
+    typename Lanes::Factors of[R];
+    K_FN Factors(const Block* const (&blocks)[1], int count) : of{{blocks[0], count}} {}
+    K_FN Factors(const Block* const (&blocks)[2], int count) : of{{blocks[0], count}, {blocks[1], count}} {}
+  };
+
+  template <int M, int R>
+  static K_FN void add_span(const Block* const (&blocks)[R], int span, const Factors<R>& factors, const X<M>& x,
+                            uint64_t step, Sums<M> (&total)[R]) {
+    Sum sum[R][M];
     if constexpr (kHasBias && !kFolds) {
       MLXN_UNROLL
-      for (int m = 0; m < M; ++m) sum[m] = Sum(load_words(x.steps[m][step].bias[span]));
+      for (int m = 0; m < M; ++m) {
+        const UIntVec bias = load_words(x.steps[m][step].bias[span]);
+        MLXN_UNROLL
+        for (int r = 0; r < R; ++r) sum[r][m] = Sum(bias);
+      }
     }
     MLXN_UNROLL
     for (int half = 0; half < kHalves; ++half) {
-      UIntVec codes[kOfHalf];
+      UIntVec codes[R][kOfHalf];
       MLXN_UNROLL
-      for (int v = 0; v < kOfHalf; ++v) codes[v] = Lanes::codes(blocks, span, half * kOfHalf + v);
-      MLXN_UNROLL
-      for (int m = 0; m < M; ++m) sum[m].add(half, codes, x.steps[m][step].bytes[span]);
+      for (int r = 0; r < R; ++r) {
+        MLXN_UNROLL
+        for (int v = 0; v < kOfHalf; ++v) codes[r][v] = Lanes::codes(blocks[r], span, half * kOfHalf + v);
+      }
+      if constexpr (R == 1) {
+        MLXN_UNROLL
+        for (int m = 0; m < M; ++m) sum[0][m].add(half, codes[0], x.steps[m][step].bytes[span]);
+      } else {
+        add_shared<M, R>(codes, x, step, span, sum);
+      }
     }
+    Vec scales[R];
+    MLXN_UNROLL
+    for (int r = 0; r < R; ++r) scales[r] = factors.of[r].scale(span);
     MLXN_UNROLL
     for (int m = 0; m < M; ++m) {
       const Step& of_x = x.steps[m][step];
-      Vec sums;
-      if constexpr (!Sum::kJoins) {
-        sums = sum[m].float_total();
-      } else {
-        UIntVec exact = sum[m].total();
-        if constexpr (kHasBias && kFolds) exact += load_words(of_x.bias[span]);
-        sums = to_float(reinterpret_cast<IntVec>(exact));
+      const Vec of_span = load(of_x.scale[span]);
+      MLXN_UNROLL
+      for (int r = 0; r < R; ++r) {
+        Vec sums;
+        if constexpr (!Sum::kJoins) {
+          sums = sum[r][m].float_total();
+        } else {
+          UIntVec exact = sum[r][m].total();
+          if constexpr (kHasBias && kFolds) exact += load_words(of_x.bias[span]);
+          sums = to_float(reinterpret_cast<IntVec>(exact));
+        }
+        total[r][m][span % kChains] = fma(sums, scales[r] * of_span, total[r][m][span % kChains]);
       }
-      total[m][span % kChains] = fma(sums, scale * load(of_x.scale[span]), total[m][span % kChains]);
+    }
+  }
+
+  /// What is loaded of x is multiplied with all rows.
+  template <int M, int R>
+  static K_FN void add_shared(const UIntVec (&codes)[R][kOfHalf], const X<M>& x, uint64_t step, int span,
+                              Sum (&sum)[R][M]) {
+    MLXN_UNROLL
+    for (int v = 0; v < kOfHalf; ++v) {
+      MLXN_UNROLL
+      for (int m = 0; m < M; ++m) {
+        MLXN_UNROLL
+        for (int p = 0; p < Planes; ++p) {
+          auto of_x = load_words(x.steps[m][step].bytes[span][v][p]);
+          keep(of_x);
+          MLXN_UNROLL
+          for (int r = 0; r < R; ++r) sum[r][m].add_digit(p, codes[r][v], of_x);
+        }
+      }
     }
   }
 };

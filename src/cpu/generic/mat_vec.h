@@ -50,7 +50,10 @@ K_FN bool fits_l1(uint64_t rows, uint64_t k) {
 /// Up to so many rows of x, of which there are m, such products are faster than panels.
 template <class Dot>
 K_FN uint64_t most_rows(uint64_t m, uint64_t k) {
-  if (Dot::kPartsWin && streams_into_l2) return fits_l1<Dot>(Dot::kRowsAtOnce, k) ? Dot::kMostOfTiles : Dot::kMostRows;
+  if (Dot::kPartsWin && streams_into_l2) {
+    const bool fits = fits_l1<Dot>(Dot::kRowsAtOnce, k);
+    return (fits ? Dot::kFittingTilesWin : Dot::kTilesWin) ? 2 * Dot::kRowsAtOnce : Dot::kMostRows;
+  }
   return Dot::kFits || fits_l1<Dot>(m, k) ? Dot::kMostRows : Dot::kMostRows / 2;
 }
 /// Weight rows that share a part of x where it does not.

@@ -29,21 +29,19 @@ constexpr Unfolded unfolded(int lane) {
   if (!kFolds) return {lane, 0};
   return {lane / 4 * 4 + lane % 2 * 2, lane % 4 / 2};
 }
-/// And back.
-constexpr int folded(int lane, int half) { return kFolds ? lane / 4 * 4 + 2 * half + lane % 4 / 2 : lane; }
 
 /// Reads the same place of the blocks of a half: some words of a run, as many as a block has lanes, or the next.
 struct StrideReader {
-  static constexpr int kWords = kFolds ? 2 : kLanes / 4;
+  static constexpr int kWords = 2;
   uint64_t stride;  // bytes from a block to the next
   int half, part;
 
   K_FN UIntVec load(const uint8_t* run) const { return load_runs(run, stride, half, part); }
 #if MLXN_SPREADS_BITS
-  K_FN UIntVec bits16(const uint16_t* p) const {
-    return load_bits_of_runs(reinterpret_cast<const uint8_t*>(p), stride);
+  K_FN SpreadBits bits16(const uint16_t* p) const {
+    return load_bits_of_runs(reinterpret_cast<const uint8_t*>(p), stride, part);
   }
-  K_FN UIntVec spread(UIntVec bytes) const { return bytes; }
+  K_FN SpreadBits spread(SpreadBits bits) const { return bits; }
 #else
   /// Four bits for each lane.
   K_FN UIntVec bits16(const uint16_t* p) const {
@@ -65,20 +63,19 @@ struct ScaleReader {
   K_FN Vec half(const uint16_t* p) const { return load_halfs_of_blocks(reinterpret_cast<const uint8_t*>(p), stride); }
 };
 
-/// Formats whose blocks are one group: a vector has the same words of four blocks.
+/// Formats whose blocks are one group: a vector has the same two words of eight blocks or, with 8 lanes, of four.
 template <class Format>
 struct LanesOfBlocks {
   using Block = typename Format::Block;
   static_assert(Format::kGroup == Format::kValues);
   static constexpr int kWords = StrideReader::kWords, kParts = 4 / kWords;
-  static constexpr int kBlocks = kFolds ? 8 : 4, kSpans = 1, kOfHalf = Format::kValues / 4 / kWords;
+  static constexpr int kBlocks = 8, kSpans = 1, kOfHalf = Format::kValues / 4 / kWords;
   static constexpr int kVectors = kFolds ? 2 * kOfHalf : kOfHalf;
   static constexpr bool kWhole = true, kInPlace = false;
   static int shift_of(int, int, int) { return 0; }
 
   static constexpr int value_of(int, int v, int lane) {
-    const int block = kFolds ? folded(lane, v / kOfHalf) : lane / kWords;
-    return block * Format::kValues + 4 * (kWords * (v % kOfHalf) + lane % kWords);
+    return run_of_lane(lane, v / kOfHalf) * Format::kValues + 4 * (kWords * (v % kOfHalf) + lane % kWords);
   }
   static K_FN UIntVec codes(const Block* blocks, int, int v) {
     const int i = v % kOfHalf;

@@ -56,6 +56,8 @@ class WordSum {
         part_[p][half] = dot4(part_[p][half], codes[v], load_words(x[half * kOfHalf + v][p]));
     }
   }
+  /// A vector of the only half with digits p.
+  K_FN void add_digit(int p, UIntVec codes, UIntVec digits) { part_[p][0] = dot4(part_[p][0], codes, digits); }
   /// The sums, modulo 2^32.
   K_FN UIntVec total() { return joined(Planes - 1); }
   /// The sums where they do not join.

@@ -136,6 +136,8 @@ K_FN UIntVec load_words_of_runs(const uint8_t* p0, const uint8_t* p1, const uint
   const __m256i even = load_halves(p0, p2), odd = load_halves(p1, p3);
   return reinterpret_cast<UIntVec>(upper ? _mm256_unpackhi_epi64(even, odd) : _mm256_unpacklo_epi64(even, odd));
 }
+/// Which of eight runs it is of which a lane has a word in a half of the vectors.
+constexpr int run_of_lane(int lane, int half) { return lane / 4 * 4 + 2 * half + lane % 4 / 2; }
 /// Words 2 part and 2 part + 1 of the runs of blocks 2 half, 2 half + 1, 2 half + 4 and 2 half + 5.
 K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride, int half, int part) {
   p += 2 * half * stride;

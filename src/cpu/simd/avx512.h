@@ -76,6 +76,8 @@ K_FN Vec half_lanes(UIntVec bits) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16
 #define MLXN_WIDE_DOT 1
 #define MLXN_WORD_DOT 1
 
+/// A vector that is loaded once, here: else compilers load it again for each use, or keep many for later.
+K_FN void keep(UIntVec& loaded) { asm("" : "+v"(loaded)); }
 /// To the nearest integers, ties to even.
 K_FN IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm512_cvtps_epi32(v)); }
 /// Integers in [-128, 127] as bytes.
@@ -162,38 +164,67 @@ K_FN UIntVec load_halfword_columns(const uint16_t* p, uint64_t stride) {
   return reinterpret_cast<UIntVec>(_mm512_cvtepu16_epi32(all));
 }
 /// 16 bytes each at p, p + stride, p + 2 stride and p + 3 stride.
-K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride, int, int) {
+K_FN __m512i load_four_runs(const uint8_t* p, uint64_t stride) {
   const auto run = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * stride)); };
   __m512i v = _mm512_castsi128_si512(run(0));
   v = _mm512_inserti32x4(v, run(1), 1);
   v = _mm512_inserti32x4(v, run(2), 2);
-  return reinterpret_cast<UIntVec>(_mm512_inserti32x4(v, run(3), 3));
+  return _mm512_inserti32x4(v, run(3), 3);
 }
-/// Lane i: the halfword at p + i / 4 * stride.
-K_FN __m256i load_halfword_fours(const uint8_t* p, uint64_t stride) {
-  alignas(32) uint16_t index[16];
-  const uint64_t end = 3 * stride + 2, second = end > 64 ? end - 64 : 0;
-  for (uint64_t i = 0; i < 16; ++i)
-    index[i] = uint16_t((i / 4 * stride + 2 <= 64 ? i / 4 * stride : i / 4 * stride - second + 64) / 2);
-  const __m512i indices = _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(index)));
-  const __m512i words =
-      end > 64 ? _mm512_permutex2var_epi16(_mm512_loadu_si512(p), indices, _mm512_loadu_si512(p + second))
-               : _mm512_permutexvar_epi16(indices, _mm512_maskz_loadu_epi16(uint32_t((uint64_t{1} << end / 2) - 1), p));
-  return _mm512_castsi512_si256(words);
+/// The first or the last halves of four runs, each followed by that of the run four runs later.
+K_FN UIntVec halves_of_runs(__m512i first, __m512i second, int part) {
+  return reinterpret_cast<UIntVec>(part ? _mm512_unpackhi_epi64(first, second) : _mm512_unpacklo_epi64(first, second));
 }
-/// Byte i of a run: bit i of the halfword at p, p + stride, p + 2 stride or p + 3 stride.
+/// Which of eight runs it is of which a lane has a word then.
+constexpr int run_of_lane(int lane, int = 0) { return lane / 4 + lane % 4 / 2 * 4; }
+K_FN UIntVec load_runs(const uint8_t* p, uint64_t stride, int, int part) {
+  return halves_of_runs(load_four_runs(p, stride), load_four_runs(p + 4 * stride, stride), part);
+}
+/// A bit for each byte.
+struct SpreadBits {
+  uint64_t bytes;
+  int left;
+
+  friend K_FN SpreadBits operator<<(SpreadBits a, int by) { return {a.bytes, a.left + by}; }
+  /// `to` lacks them.
+  friend K_FN UIntVec operator|(UIntVec to, SpreadBits bits) {
+    const __m512i old = reinterpret_cast<__m512i>(to);
+    return reinterpret_cast<UIntVec>(_mm512_mask_add_epi8(old, bits.bytes, old, _mm512_set1_epi8(1 << bits.left)));
+  }
+};
+/// Byte i of a run: bit i of the halfword at p + that run * stride.
 #define MLXN_SPREADS_BITS 1
-K_FN UIntVec load_bits_of_runs(const uint8_t* p, uint64_t stride) {
-  const auto bits = [&](int i) {
-    uint16_t halfword;
-    __builtin_memcpy(&halfword, p + i * stride, sizeof halfword);
-    return uint64_t{halfword} << 16 * i;
+K_FN SpreadBits load_bits_of_runs(const uint8_t* p, uint64_t stride, int part) {
+  const auto four = [&](const uint8_t* first) {
+    const auto bits = [&](int i) {
+      uint16_t halfword;
+      __builtin_memcpy(&halfword, first + i * stride, sizeof halfword);
+      return uint64_t{halfword} << 16 * i;
+    };
+    return bits(0) | bits(1) | bits(2) | bits(3);
   };
-  return reinterpret_cast<UIntVec>(_mm512_maskz_set1_epi8(bits(0) | bits(1) | bits(2) | bits(3), 1));
+  const uint64_t first = four(p), second = four(p + 4 * stride), low = 0x00ff00ff00ff00ff;
+  return {part ? (first >> 8 & low) | (second & ~low) : (first & low) | (second & low) << 8, 0};
 }
-/// Lane i: the f16 at p + i / 4 * stride.
+/// Lane i: the f16 at p + run_of_lane(i) * stride.
 K_FN Vec load_halfs_of_blocks(const uint8_t* p, uint64_t stride) {
-  return _mm512_cvtph_ps(load_halfword_fours(p, stride));
+  constexpr uint64_t kLoad = 64;
+  // Of the lanes' runs modulo `runs`.
+  const auto gathered = [&](uint64_t runs, const uint8_t* from) {
+    alignas(32) uint16_t index[kLanes];
+    const uint64_t end = (runs - 1) * stride + 2, second = end > kLoad ? end - kLoad : 0;
+    for (int i = 0; i < kLanes; ++i) {
+      const uint64_t at = uint64_t(run_of_lane(i)) % runs * stride;
+      index[i] = uint16_t((at + 2 <= kLoad ? at : at - second + kLoad) / 2);
+    }
+    const __m512i indices = _mm512_castsi256_si512(_mm256_load_si256(reinterpret_cast<const __m256i*>(index)));
+    return _mm512_castsi512_si256(
+        end > kLoad ? _mm512_permutex2var_epi16(_mm512_loadu_si512(from), indices, _mm512_loadu_si512(from + second))
+                    : _mm512_permutexvar_epi16(indices,
+                                               _mm512_maskz_loadu_epi16(uint32_t((uint64_t{1} << end / 2) - 1), from)));
+  };
+  if (7 * stride + 2 <= 2 * kLoad) return _mm512_cvtph_ps(gathered(8, p));
+  return _mm512_cvtph_ps(_mm256_blend_epi32(gathered(4, p), gathered(4, p + 4 * stride), 0xaa));
 }
 /// Lane i: word index[i] of the 64 bytes at p, or of the 128. They are known where this is compiled.
 K_FN UIntVec pick_words(const uint8_t* p, IntVec index) {
