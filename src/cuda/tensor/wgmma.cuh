@@ -41,6 +41,15 @@ struct SharedBarrier {
   __device__ void arrive_after_copies() {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(this)) : "memory");
   }
+  /// Whether the phase of this parity has ended.
+  __device__ bool has_ended(uint32_t parity) {
+    uint32_t ended;
+    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(ended)
+                 : "r"(shared_address(this)), "r"(parity)
+                 : "memory");
+    return ended;
+  }
   /// Until the phase of this parity has ended.
   __device__ void await(uint32_t parity) {
     uint32_t ended = 0;

@@ -363,9 +363,11 @@ __device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitP
   if (lane < kPlanes) to.factors[to.column + lane * to.next] = factor_of(exponent, int(exponent) - 148 + 8 * lane);
 }
 
+/// Of each `lanes` lanes, a power of two.
+template <int lanes = 32>
 __device__ __forceinline__ float lane_sum(float x) {
 #pragma unroll
-  for (int apart = 16; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
+  for (int apart = lanes / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
   return x;
 }
 __device__ __forceinline__ void scale_unit(LoadedUnit& all, float factor, const LoadedUnit& factors) {

@@ -5,16 +5,6 @@
 
 namespace mlx_native::cuda {
 
-/// Whether the phase of this parity of a barrier has ended.
-__device__ __forceinline__ bool has_ended(SharedBarrier& barrier, std::uint32_t parity) {
-  std::uint32_t ended;
-  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-               : "=r"(ended)
-               : "r"(shared_address(&barrier)), "r"(parity)
-               : "memory");
-  return ended;
-}
-
 /// keep() before each stage that is loaded, which follow each other in the ring, waits until at most `ahead` of them,
 /// one of them new, are on their way. ahead: at most `stages`.
 struct Pace {

@@ -106,7 +106,7 @@ __device__ __forceinline__ void stream_weights(const StreamPlan& p, const Stream
 #pragma unroll 1
         for (std::uint32_t turn = turn_0; turn < turn_0 + kStreamTeams; ++turn) {
           if (const std::uint32_t slab = work.slab(turn); slab < p.slabs) {
-            if (more > 0 && has_ended(barriers.split, 0)) pace.ahead += more, more = 0;
+            if (more > 0 && barriers.split.has_ended(0)) pace.ahead += more, more = 0;
             if (all) pace.keep(stages);  // then stages follow each other
             stages[place].empty.await(parity);
             std::uint8_t* const to = ring + place * p.stage_bytes;
@@ -155,14 +155,6 @@ __device__ __forceinline__ void finish_turn(const StreamPlan& p, std::uint32_t f
 }
 
 constexpr std::uint32_t kNormWarps = 8;
-
-/// Of each eight lanes.
-__device__ __forceinline__ float sum_of_eight(float x) {
-#pragma unroll
-  for (int apart = 4; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
-  return x;
-}
-static_assert(kNormWarps == 8);
 
 /// Leaves the kNormWarps parts of the sum of squares of rows of x, in the order of rms_norm (gpu/kernels): a row is
 /// read by 32 lanes, or by 256 if it is long.
@@ -264,7 +256,7 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
       if (p.norm) next_weights = load_unit(p.norm + unit * U::kValues, lane);
     }
     if (p.norm) {
-      const float sum = sum_of_eight(partials[now_row * kNormWarps + lane % kNormWarps]);
+      const float sum = lane_sum<kNormWarps>(partials[now_row * kNormWarps + lane % kNormWarps]);
       scale_unit(now, 1.0f / square_root(sum / float(p.k) + p.eps), weights);
       if (p.normed && group == min(now_unit, groups - 1)) store_unit(p.normed + at * U::kValues, now, lane);
     }
