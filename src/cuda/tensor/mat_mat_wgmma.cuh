@@ -9,7 +9,7 @@
 // The sums of a result are added in the order of k, whatever the tile's size.
 #pragma once
 
-#include "cuda/tensor/weight_tile.cuh"
+#include "cuda/tensor/weight_tile_q6_k.cuh"
 #include "cuda/tensor/wgmma_loaders.cuh"
 
 namespace mlx_native::cuda {

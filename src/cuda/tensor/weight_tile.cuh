@@ -219,30 +219,36 @@ struct LaneFactors<Format, true> {
 
 /// Of a block with 16 groups whose scales are small integers. Codes times scale have up to 13 bits: for Full two parts,
 /// which are exact, and `unit` is what products are multiplied by outside the tensor cores.
-template <ExactPairs Format, bool kFull>
-struct LaneFactors<Format, kFull> {
+template <class Format, bool kFull>
+struct PairFactors {
   static_assert(Format::kValues == 256 && Format::kGroup == 16);
-  uint32_t scales;  // of this lane's four groups: 128 more than each
+  uint32_t scales[2];  // of this lane's four groups, times `unit` unless kFull
   float unit;
 
   template <int kTile>
   __device__ __forceinline__ void begin(const uint8_t* row, uint32_t t) {
     if constexpr (kTile == 0) {
       const auto& block = *reinterpret_cast<const typename Format::Block*>(row);
-      scales = load_word<2>(reinterpret_cast<const uint8_t*>(block.scales) + 4 * t) ^ 0x80808080u;
+      const uint32_t biased = load_word<2>(reinterpret_cast<const uint8_t*>(block.scales) + 4 * t) ^ 0x80808080u;
       unit = kWeightUnit * half_to_float(block.d);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const __half2 two =
+            __hsub2(pair_of(__byte_perm(biased, 0x64646464u, i ? 0x4342 : 0x4140)), __float2half2_rn(1024.0f + 128.0f));
+        scales[i] = bits_of(kFull ? two : __hmul2(two, __float2half2_rn(unit)));
+      }
     }
   }
   template <int kTile>
   __device__ __forceinline__ __half2 scale() const {
-    const uint32_t biased = __byte_perm(scales, 0x64646464u, 0x4040 + 0x101 * kTile);
-    return __hsub2(pair_of(biased), __float2half2_rn(1024.0f + 128.0f));
+    const __half2 two = pair_of(scales[kTile / 2]);
+    return kTile % 2 ? __high2half2(two) : __low2half2(two);
   }
   template <int kTile>
   __device__ __forceinline__ Halfs high(const Codes<1>& codes, uint32_t odd_bytes) const {
     const Halfs exact = exact_halfs<Format>(codes, odd_bytes);
-    const __half2 by = __hmul2(scale<kTile>(), __float2half2_rn(unit));
-    return {{bits_of(__hmul2(pair_of(exact.pair[0]), by)), bits_of(__hmul2(pair_of(exact.pair[1]), by))}};
+    return {{bits_of(__hmul2(pair_of(exact.pair[0]), scale<kTile>())),
+             bits_of(__hmul2(pair_of(exact.pair[1]), scale<kTile>()))}};
   }
   template <int kTile>
   __device__ __forceinline__ void split(const Codes<1>& codes, uint32_t odd_bytes, Halfs& high, Halfs& low) const {
@@ -256,6 +262,32 @@ struct LaneFactors<Format, kFull> {
     }
   }
 };
+
+template <ExactPairs Format, bool kFull>
+struct LaneFactors<Format, kFull> : PairFactors<Format, kFull> {};
+
+/// Of rows g and g + 8 of the warp's 16: a tile's codes as halfs.
+template <int kTile, class Format, bool kFull>
+__device__ __forceinline__ void decode_runs(const Codes<4> (&row)[2], uint32_t odd_bytes,
+                                            const LaneFactors<Format, kFull> (&factors)[2],
+                                            Fragments<kSplit<Format, kFull>>& to) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+#pragma unroll
+    for (int run = 0; run < 4; ++run) {
+      Halfs h, l;
+      if constexpr (kSplit<Format, kFull>)
+        factors[r].template split<kTile>(row[r].of(run), odd_bytes, h, l);
+      else
+        h = factors[r].template high<kTile>(row[r].of(run), odd_bytes);
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        to.high[run][2 * i + r] = h.pair[i];
+        if constexpr (kSplit<Format, kFull>) to.low[run][2 * i + r] = l.pair[i];
+      }
+    }
+  }
+}
 
 /// A lane's codes of a tile, of rows g and g + 8 of the warp's 16: four runs of four columns side by side.
 template <class Format, int kRowAlign>
@@ -278,22 +310,7 @@ struct TileCodes {
   __device__ __forceinline__ void decode(const uint8_t* const (&)[2], uint32_t, uint32_t odd_bytes,
                                          const LaneFactors<Format, kFull> (&factors)[2],
                                          Fragments<kSplit<Format, kFull>>& to) const {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-#pragma unroll
-      for (int run = 0; run < 4; ++run) {
-        Halfs h, l;
-        if constexpr (kSplit<Format, kFull>)
-          factors[r].template split<kTile>(row[r].of(run), odd_bytes, h, l);
-        else
-          h = factors[r].template high<kTile>(row[r].of(run), odd_bytes);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          to.high[run][2 * i + r] = h.pair[i];
-          if constexpr (kSplit<Format, kFull>) to.low[run][2 * i + r] = l.pair[i];
-        }
-      }
-    }
+    decode_runs<kTile>(row, odd_bytes, factors, to);
   }
 };
 

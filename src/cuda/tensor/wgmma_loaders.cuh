@@ -30,8 +30,9 @@ struct Plan {
   static constexpr int kStep = kStepOfWidths, kWidths = kNumberOfWidths;
 };
 
-template <class Format, bool kFull, class Plan>
+template <class WeightFormat, bool kFull, class Plan>
 struct WgmmaShape : Plan {
+  using Format = WeightFormat;
   using Plan::kTokens, Plan::kMultipliers, Plan::kResident, Plan::kGather, Plan::kShareX;
   static constexpr int kGroup = 128, kRows = 64 * kMultipliers;
   static constexpr int kThreads = (kMultipliers + 1) * kGroup;
@@ -181,7 +182,7 @@ __device__ void load_x(const WgmmaProblem& p, const Units& units, Ring<Shape::kP
       bulk_copy(info.here() + 4 * Shape::kTokens, p.routing.slot_of + unit.first_x, 4 * rows, info.full[info.place]);
     info.next();
     for (uint32_t tile = unit.first_chunk * Shape::kChunkTiles; tile < unit.end_chunk * Shape::kChunkTiles; ++tile) {
-      const uint64_t from = (uint64_t(tile) * p.x.rows + unit.first_x) * kTileRowBytes;
+      const uint64_t from = (uint64_t(tile_in<typename Shape::Format>(tile)) * p.x.rows + unit.first_x) * kTileRowBytes;
       ring.await_empty();
       SharedBarrier& full = ring.full[ring.place];
       const bool sums = Shape::kSpans && tile % Shape::kChunkTiles == Shape::kChunkTiles - 1;
@@ -233,7 +234,8 @@ __device__ void gather_x(const MatMatProblem& p, const Units& units, uint32_t th
     // What the end of the unit asks for comes where all places are filled, not before its first tile.
     const uint32_t tiles = (unit.end_chunk - unit.first_chunk) * Shape::kChunkTiles;
     const uint32_t described = min(tiles, uint32_t(Shape::kPlaces)) - 1;
-    for (uint32_t n = 0; n < tiles; ++n, x += step) {
+    const auto tile_at = [](uint32_t n) { return tile_in<typename Shape::Format>(n); };
+    for (uint32_t n = 0; n < tiles; ++n, x += int32_t(tile_at(n) - tile_at(n - 1)) * int64_t(step)) {
       ring.await_empty();
       const uint32_t place = to + ring.place * Shape::kPlace;
 #pragma unroll
