@@ -403,7 +403,7 @@ struct Multiplier {
   /// By the narrowest product that is wide enough.
   template <int kWidth = 1>
   __device__ __forceinline__ void make_any(const Unit& unit) {
-    constexpr int kColumns = Shape::kTokens - (Shape::kWidths - kWidth) * Shape::kStep;
+    constexpr int kColumns = Shape::columns(kWidth);
     if constexpr (kWidth < Shape::kWidths) {
       if (unit.tokens <= kColumns)
         make<kColumns>(unit);

@@ -48,9 +48,10 @@ void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::ui
       constexpr int kResident = kTwoFit ? 2 : 1;
       return start(Plan<64, 2, kResident, !kTwoFit, 16, 4, true>{});
     }
-    // More warps to decode, and fewer copies of x, in tiles that most experts' rows fit.
+    // More warps to decode, and fewer copies of x, in tiles that most experts' rows fit. Where experts have about 128
+    // rows, every other one needs few columns more.
     if constexpr (!Format::kPlain)
-      if (tile == 160) return start(Plan<160, 3, 1, false, 32, 4, true>{});
+      if (tile == 160) return start(Plan<160, 3, 1, false, 32, 5, true>{});
     // A fourth width would leave the compiler too few registers for sums of 256 columns.
     if (tile == 256 && !p.routing.tiles && ((p.n - 1) / 128 + 1) % 2 == 0)
       return start(Plan<256, 2, 1, true, 64, 3, false, true>{});

@@ -26,8 +26,13 @@ struct Plan {
   // Whether two groups, a cluster, have the same rows of x and neighbouring ones of the weights. Each loads half of x
   // for both.
   static constexpr bool kShareX = kShares;
-  // Of products: kTokens columns, and fewer by steps.
+  // Of products: kTokens columns, and fewer by steps; of five widths the first step is in two halves.
   static constexpr int kStep = kStepOfWidths, kWidths = kNumberOfWidths;
+  static __host__ __device__ constexpr int columns(int width) {
+    const bool halved = kWidths > 4;
+    if (halved && width == kWidths - 1) return kTokens - kStep / 2;
+    return kTokens - (kWidths - width - (halved && width < kWidths)) * kStep;
+  }
 };
 
 template <class WeightFormat, bool kFull, class Plan>
