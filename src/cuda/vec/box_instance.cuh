@@ -25,8 +25,11 @@ using BoxOf =
 /// they do sooner where x is small and their parts are short.
 inline std::uint32_t wanted_parts_log2(std::uint32_t rows, std::uint32_t n, std::uint32_t units) {
   constexpr std::uint32_t kLongPart = 6;
+  const bool direct = rows > 2 && units <= kMostDirectUnits << kMostPartsLog2;
   const std::uint32_t rows_of_w = rows == 2 ? 7168 : kManyRowsOfW,
-                      most = rows == 16 || (rows > 2 && units >> kMostPartsLog2 >= kLongPart) ? kMostPartsLog2 : 2;
+                      most = rows == 16 || direct || (rows > 2 && units >> kMostPartsLog2 >= kLongPart) ? kMostPartsLog2
+                                                                                                        : 2;
+  if (direct && rows > 4 && n <= kManyRowsOfW / 4) return kMostPartsLog2;
   std::uint32_t log2 = 0;
   while (log2 < most && std::uint64_t{n} << log2 < rows_of_w) ++log2;
   return log2;
@@ -37,14 +40,16 @@ inline std::uint32_t wanted_parts_log2(std::uint32_t rows, std::uint32_t n, std:
 template <class X>
 bool spread_box(BoxPlan& plan, std::uint32_t n, std::size_t bytes) {
   constexpr std::uint32_t kFewestStages = 2 * kBoxTeams;  // with fewer a team would wait for its next one
-  plan.x_first = std::int64_t{n} < X::kXFirstBelow;
   std::uint32_t log2 = wanted_parts_log2(X::kShape.rows, n, plan.units);
   while (log2 > 0 && 1u << log2 > plan.units) --log2;
   BoxPlan widest = plan;
   widest.m = X::kShape.rows;
   for (; log2 <= kMostPartsLog2 && 1u << log2 <= plan.units; ++log2)
-    if (spread(widest, X::kShape, log2, bytes, kFewestStages))
-      return spread(plan, X::kShape, log2, bytes, kFewestStages);
+    if (spread(widest, X::kShape, log2, bytes, kFewestStages)) {
+      if (!spread(plan, X::kShape, log2, bytes, kFewestStages)) return false;
+      if (plan.direct ? X::kOneStageDirect : std::int64_t{n} < X::kOneStageBelow) plan.early = 1;
+      return true;
+    }
   return false;
 }
 
@@ -76,6 +81,7 @@ void launch_box(Launch& on, const MatmulArgs& a, const float* residual = nullptr
   const std::uint32_t clusters = fits ? std::min(clusters_at_once(on, kernel, grid), items) : 0;
   if (clusters == 0 && on.status == cudaSuccess) on.status = cudaErrorInvalidConfiguration;
   grid.groups = clusters * grid.cluster;
+  if (clusters > 0) plan.full_rounds = plan.slabs / (clusters << plan.step.slabs_log2);
   for (std::uint32_t i = 0; i < plan.targets && on.status == cudaSuccess; ++i)
     on.status =
         map_weights(plan.map[i], plan.target[i].weight, a.row_bytes, plan.target[i].n, 1, 0, 16, plan.pitch, kMapUnit);

@@ -20,7 +20,7 @@ struct BoxStep {
 
 /// The groups of a cluster have a part each of the columns, and so of x; a cluster takes slabs by steps, which go
 /// through a ring in shared memory. A warp adds up its units of a slab in their order, the warps' sums are added in
-/// theirs, and then the parts': so a row of the result has the same bits in every call.
+/// theirs, and then the parts', or all warps' by parts: so a row of the result has the same bits in every call.
 struct BoxPlan {
   WeightMap map[VecPlan::kMostTargets];
   VecPlan::Target target[VecPlan::kMostTargets];
@@ -32,13 +32,14 @@ struct BoxPlan {
   std::uint32_t parts_log2, part_units;  // groups of a cluster; units of a part, at most
   BoxStep step;
   std::uint32_t slabs;                // in all
+  std::uint32_t share_log2;           // four sums each of a round that a group gathers, as a power of two
+  bool direct;                        // warps that multiply send their sums themselves
+  std::uint32_t slots;                // rounds whose sums are under way in a group otherwise
   std::uint32_t pitch;                // bytes between rows in the ring
   std::uint32_t stage_bytes, stages;  // the latter a multiple of the teams
   std::uint32_t x_stride;             // bytes between columns of x
-  std::uint32_t gather_log2;          // rounds whose sums a group can gather at a time
-  std::uint32_t share_log2;           // four sums each of a round that a group gathers, as a power of two
-  std::uint32_t ahead;                // stages that are on their way at a time
-  bool x_first;                       // but for one they are asked for when x is split
+  std::uint32_t full_rounds;          // rounds of all clusters with all slabs
+  std::uint32_t ahead, early;         // stages that are on their way at a time; until x is split
   // Offsets in shared memory, which begins with barriers and the ring.
   std::uint32_t partials_at, gathered_at, factors_at, sums_at, x_at, shared_bytes;
 };
@@ -51,16 +52,18 @@ struct BoxShape {
   std::uint32_t row_bytes;           // of a unit of a row of W
   std::uint32_t x_bytes, x_skew;     // of a unit of a column of x; between columns, modulo 128
   std::uint32_t factors, sum_bytes;  // of a unit of x
-  std::uint32_t slots;               // rounds whose sums are under way
   bool aligned;
 };
 
 constexpr std::uint32_t kBoxTeams = 2, kBoxTeamWarps = 8, kBoxStages = 12, kMostPartsLog2 = 3;
-constexpr std::uint32_t kMostGatherSlots = 4;
+/// Rounds whose sums are under way in a group, and that a group can gather at a time.
+constexpr std::uint32_t kMostSlots = 2 * kBoxTeams, kGatherSlots = 2 * kBoxTeams;
+/// Units of a group's part with which warps that multiply send their sums themselves: with more it is too much.
+constexpr std::uint32_t kMostDirectUnits = 2;
+constexpr std::uint32_t kBoxRingAt = 384;      // barriers take less
 constexpr std::uint32_t kManyRowsOfW = 57344;  // a group splits x of so many rows without the help of a cluster
 /// Besides those that multiply: one loads, one a team adds up, one gathers.
-constexpr std::uint32_t kBoxWarps = kBoxTeams * kBoxTeamWarps + 1 + kBoxTeams + 1;
-constexpr std::uint32_t kGatherBarrierBytes = 64;
+constexpr std::uint32_t kLoader = kBoxTeams * kBoxTeamWarps, kBoxWarps = kLoader + 1 + kBoxTeams + 1;
 constexpr std::uint32_t kMapUnit = 8;  // bytes that boxes are counted in, of which they have at most 256
 
 /// The widest step of `units` units of a row. pitch: of the ring, likewise set.
@@ -86,13 +89,14 @@ inline bool spread(BoxPlan& plan, const BoxShape& shape, std::uint32_t parts_log
   plan.stage_bytes = (16 << plan.step.slabs_log2) * plan.pitch;
   plan.x_stride = (plan.part_units * shape.x_bytes + 127) / 128 * 128 + shape.x_skew;
   const std::size_t tile = 16 * shape.stored * sizeof(float);
+  plan.direct = parts_log2 > 0 && plan.step.units <= kMostDirectUnits;
+  plan.slots = plan.direct ? 0 : shape.rows == 16 ? kBoxTeams : kMostSlots;
   plan.share_log2 = 5;  // for all lanes of a warp
   while (16 * shape.stored / 4 << plan.step.slabs_log2 > 1u << plan.share_log2 + parts_log2) ++plan.share_log2;
-  const std::size_t share_bytes = std::size_t{16} << plan.share_log2 + parts_log2;
-  plan.gather_log2 = 4 * share_bytes <= 16 << 10 ? 2 : 1;
-  RingRoom room;
-  plan.partials_at = room.take(shape.slots * kBoxTeamWarps * tile);
-  plan.gathered_at = room.take(parts_log2 == 0 ? 0 : kGatherBarrierBytes + (share_bytes << plan.gather_log2));
+  const std::uint32_t sources = (plan.direct ? plan.step.units : 1) << parts_log2;
+  RingRoom room(kBoxRingAt);
+  plan.partials_at = room.take(plan.slots * kBoxTeamWarps * tile);
+  plan.gathered_at = room.take(parts_log2 == 0 ? 0 : std::size_t{kGatherSlots * sources * 16} << plan.share_log2);
   plan.factors_at = room.take(plan.part_units * shape.factors * sizeof(float));
   plan.sums_at = room.take(plan.part_units * shape.sum_bytes);
   plan.x_at = room.take(std::size_t{shape.planes} * plan.m * plan.x_stride);
@@ -100,7 +104,7 @@ inline bool spread(BoxPlan& plan, const BoxShape& shape, std::uint32_t parts_log
   if (!room.put_ring(plan, bytes, {.fewest = fewest, .most = kBoxStages, .teams = kBoxTeams},
                      {&plan.partials_at, &plan.gathered_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
     return false;
-  plan.ahead = stages_ahead(plan, 36 << 10);
+  plan.early = plan.ahead = stages_ahead(plan, 36 << 10);
   return true;
 }
 

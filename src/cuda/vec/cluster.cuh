@@ -20,13 +20,6 @@ struct ClusterBarrier : SharedBarrier {
   }
 };
 
-/// Of rounds, each in a slot: full when what this group gathers of its sums is here, free when all groups have read
-/// what they gather.
-struct Gather {
-  ClusterBarrier full[kMostGatherSlots], free[kMostGatherSlots];
-};
-static_assert(sizeof(Gather) <= kGatherBarrierBytes);
-
 /// Sends four floats to where `own` lies in group `rank`; they count as arrived at `barrier` there.
 __device__ __forceinline__ void send(float* own, const float4& v, ClusterBarrier& barrier, std::uint32_t rank) {
   asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(

@@ -239,9 +239,11 @@ struct DigitUnit {
   }
 };
 
-/// Adds the planes of each row of x, lowest first, and stores [row of W][kStored rows of x].
-template <int kRows, int T, int kStored = kRows>
-__device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int g, int t) {
+/// The planes of each row of x, lowest first, added: of rows g and then g + 8 those of x of columns 2 t and 2 t + 1, in
+/// lanes that have any.
+template <int kRows, int T>
+__device__ __forceinline__ float4 add_planes(const Sums<T>& sums, int t) {
+  float both[4];
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float a = sums[0][2 * half], b = sums[0][2 * half + 1];
@@ -255,8 +257,17 @@ __device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int
       a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
       a += sums[T - 1][2 * half], b += sums[T - 1][2 * half + 1];
     }
-    if (2 * t < kRows) *reinterpret_cast<float2*>(to + (g + 8 * half) * kStored + 2 * t) = make_float2(a, b);
+    both[2 * half] = a, both[2 * half + 1] = b;
   }
+  return make_float4(both[0], both[1], both[2], both[3]);
+}
+/// Stores them: [row of W][kRows rows of x].
+template <int kRows, int T>
+__device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int g, int t) {
+  const float4 both = add_planes<kRows, T>(sums, t);
+  if (2 * t >= kRows) return;
+  *reinterpret_cast<float2*>(to + g * kRows + 2 * t) = make_float2(both.x, both.y);
+  *reinterpret_cast<float2*>(to + (g + 8) * kRows + 2 * t) = make_float2(both.z, both.w);
 }
 
 /// Where a unit of a row of x goes: its column in each plane, and what its sums and factors are written to.

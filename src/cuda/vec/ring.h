@@ -24,6 +24,7 @@ std::uint32_t stages_ahead(const auto& plan, std::uint32_t bytes) {
 struct RingRoom {
   static constexpr std::uint32_t kRingAt = 256;  // barriers take less
 
+  explicit RingRoom(std::uint32_t ring_at = kRingAt) : at_(ring_at) {}
   std::uint32_t take(std::size_t size) {
     const std::size_t begin = at_;
     at_ = (at_ + size + 127) / 128 * 128;
@@ -49,7 +50,7 @@ struct RingRoom {
   }
 
  private:
-  std::size_t at_ = kRingAt;
+  std::size_t at_;
 };
 
 }  // namespace mlx_native::cuda
