@@ -75,13 +75,12 @@ Result<std::string> preferred_isa() {
 std::vector<Kernel> kernels() {
   std::vector<Kernel> rows;
   const Isa* const first = preferred().value_or(nullptr);
-  if (first) add_rows(*first, rows);
-  // Those behind it first: it may have products alone, and the rest is of what it extends.
+  // Then those behind it: it may have products alone, and the rest is of what it extends.
   const std::span all(kIsas);
-  const std::size_t from = first ? std::size_t(first - kIsas) + 1 : 0;
+  const std::size_t from = first ? std::size_t(first - kIsas) : 0;
   for (const auto part : {all.subspan(from), all.first(from)})
     for (const Isa& isa : part)
-      if (&isa != first && isa.available()) add_rows(isa, rows);
+      if (isa.available()) add_rows(isa, rows);
   return rows;
 }
 
