@@ -8,13 +8,16 @@
 
 namespace mlx_native {
 
+/// Where they are mounted.
+inline constexpr const char* kControlGroups = "/sys/fs/cgroup";
+
 struct ControlGroup {
   std::filesystem::path directory;
   bool unified;  ///< of version 2
 };
 
 /// The groups whose limits on `controller` ("cpu", "memory") hold for a process, where `memberships` has the lines of
-/// /proc/self/cgroup and `root` is /sys/fs/cgroup: its own and those above. Directories may be missing: a container
+/// /proc/self/cgroup and `root` is kControlGroups: its own and those above. Directories may be missing: a container
 /// sees its own group at the root.
 std::vector<ControlGroup> control_groups(const std::filesystem::path& root, std::string_view memberships,
                                          std::string_view controller);

@@ -37,8 +37,6 @@ std::size_t physical_memory() {
   return static_cast<std::size_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
-constexpr const char* kControlGroups = "/sys/fs/cgroup";
-
 }  // namespace
 
 std::optional<std::size_t> memory_limit(const std::filesystem::path& root, std::string_view memberships) {

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-
 #include "support/temp_dir.h"
 
 namespace mlx_native {
@@ -11,11 +9,7 @@ namespace {
 
 class MemoryLeft : public testing::Test {
  protected:
-  void write(const std::string& name, const std::string& contents) {
-    const auto path = dir_ / name;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << contents << '\n';
-  }
+  void write(const std::string& file, const std::string& lines) { test::write_lines(dir_ / file, lines); }
   std::filesystem::path dir() const { return dir_ / ""; }
   std::optional<std::size_t> left(std::string_view memberships) const { return memory_left(dir(), memberships); }
 

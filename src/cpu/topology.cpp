@@ -60,7 +60,7 @@ std::uint32_t usable_cores() {
     cores.insert(siblings.empty() ? std::to_string(cpu) : std::move(siblings));
   }
   // A thread more than the quota would have all of them stopped for the rest of each period.
-  const double allowed = cpu_quota("/sys/fs/cgroup", own_memberships()).value_or(1e9);
+  const double allowed = cpu_quota(kControlGroups, own_memberships()).value_or(1e9);
   return static_cast<std::uint32_t>(std::max(1.0, std::min(std::floor(allowed), static_cast<double>(cores.size()))));
 }
 

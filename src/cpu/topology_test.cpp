@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <sched.h>
 
-#include <fstream>
 #include <thread>
 
 #include "support/temp_dir.h"
@@ -13,11 +12,7 @@ namespace {
 
 class CpuQuota : public testing::Test {
  protected:
-  void write(const std::string& file, const std::string& contents) {
-    const auto path = dir_ / file;
-    std::filesystem::create_directories(path.parent_path());
-    std::ofstream(path) << contents << '\n';
-  }
+  void write(const std::string& file, const std::string& lines) { test::write_lines(dir_ / file, lines); }
   std::optional<double> quota(std::string_view memberships) const { return cpu_quota(dir_ / "", memberships); }
 
  private:

@@ -46,6 +46,12 @@ inline void write_file(const std::filesystem::path& path, std::span<const std::u
   if (!file) throw std::runtime_error("cannot write " + path.string());
 }
 
+/// A small system file's line or lines, in directories that it makes.
+inline void write_lines(const std::filesystem::path& path, std::string_view lines) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream(path) << lines << '\n';
+}
+
 inline std::vector<std::uint8_t> read_file(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) throw std::runtime_error("cannot read " + path.string());
