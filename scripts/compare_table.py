@@ -3,9 +3,10 @@
 
 One table per number of threads, and for products routed to experts; a row per type and side, a column per m. A cell is
 the rate (m = 1: GB/s of weights, else GFLOP/s) and its ratio to the best peer in the same rounds. Where several shapes
-were measured it is that of the shape with the lowest ratio; the peers' row belongs to the shape of the first of ours.
+were measured it is that of the shape with the lowest ratio; limits are from the lowest to the highest of all types.
 """
 
+import collections
 import json
 import sys
 
@@ -25,25 +26,36 @@ def ratio(cell, side):
     return rate(cell, side) / rate(cell, best_peer(cell))
 
 
+def span(values, text):
+    low, high = text(min(values)), text(max(values))
+    return low if low == high else f"{low} to {high}"
+
+
+def limit(cell):
+    side = next(side for side in OURS if side in cell["sides"])
+    return rate(cell, side) / cell["sides"][side]["of_limit"]
+
+
 def table(cells):
     rows = sorted({cell["m"] for cell in cells})
-    print("| type | side | E | " + " | ".join(f"m = {m}" for m in rows) + " |")
-    print("|---|---|---:|" + "---:|" * len(rows))
+    print("| type | side | " + " | ".join(f"m = {m}" for m in rows) + " |")
+    print("|---|---|" + "---:|" * len(rows))
     for name in sorted({cell["type"] for cell in cells}, key=TYPES.index):
         of_type = [cell for cell in cells if cell["type"] == name]
-        sides = [side for side in OURS if side in of_type[0]["sides"]]
-        worst = {(side, m): min((c for c in of_type if c["m"] == m), key=lambda c: ratio(c, side), default=None)
-                 for side in sides for m in rows}
-        for side in sides:
-            error = max(cell["sides"][side]["error"] for cell in of_type)
-            texts = [f"{rate(c, side):.0f} x{ratio(c, side):.2f}" if c else "" for c in (worst[side, m] for m in rows)]
-            print(f"| {name} | {side} | {error:.0e} | " + " | ".join(texts) + " |")
-        peers = [worst[sides[0], m] for m in rows]
-        error = max(cell["sides"][best_peer(cell)]["error"] for cell in of_type)
-        texts = [f"{rate(c, best_peer(c)):.0f} {best_peer(c)}" if c else "" for c in peers]
-        print(f"| {name} | best peer | {error:.0e} | " + " | ".join(texts) + " |")
-        limits = [f"{rate(c, sides[0]) / c['sides'][sides[0]]['of_limit']:.0f}" if c else "" for c in peers]
-        print(f"| {name} | limit | | " + " | ".join(limits) + " |")
+        for side in (side for side in OURS if side in of_type[0]["sides"]):
+            worst = [min((c for c in of_type if c["m"] == m), key=lambda c: ratio(c, side), default=None) for m in rows]
+            texts = [f"{rate(c, side):.0f} x{ratio(c, side):.2f}" if c else "" for c in worst]
+            print(f"| {name} | {side} | " + " | ".join(texts) + " |")
+    limits = [span([limit(c) for c in cells if c["m"] == m], "{:.0f}".format) for m in rows]
+    print("| limit | | " + " | ".join(limits) + " |")
+
+    def error(side):
+        return span([c["sides"][side]["error"] for c in cells if side in c["sides"]], "{:.0e}".format)
+
+    best = collections.Counter(best_peer(cell) for cell in cells)
+    ours = ", ".join(f"{side} {error(side)}" for side in OURS if any(side in c["sides"] for c in cells))
+    peers = ", ".join(f"{side} in {n} of {len(cells)} cells (E {error(side)})" for side, n in best.most_common())
+    print(f"\nE: {ours}. Best peer: {peers}.")
 
 
 def main():
