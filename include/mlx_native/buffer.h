@@ -16,10 +16,10 @@ struct BufferAccess;
 }  // namespace detail
 
 /// A typed view of device memory. Copies share the memory, which lives until its last view and the last command that
-/// uses it are gone. Contents are not synchronised between threads: that is the caller's part.
+/// uses it are gone. Threads that access the same contents must synchronise themselves.
 ///
-/// Every size and offset is that of the view, never that of the allocation behind it. A buffer that was moved from is
-/// InvalidArgument to whoever is given it.
+/// Every size and offset is that of the view, never that of the allocation behind it. A call that is given a buffer
+/// that was moved from returns InvalidArgument.
 class MlxBuffer {
  public:
   DType dtype() const { return dtype_; }
@@ -32,9 +32,9 @@ class MlxBuffer {
   /// False for weights mapped from a file: they can be read by kernels and by as_slice, never written.
   bool is_writable() const;
 
-  /// The view's elements on the host, in step with the device: where the device holds newer bytes they are waited for
-  /// and downloaded. InvalidArgument where T does not match dtype() (see dtype_holds), or the view is not aligned for T
-  /// or has no whole number of T; CommandBufferError where the download fails.
+  /// The view's elements on the host. Where the device holds newer bytes, waits for them and downloads them.
+  /// InvalidArgument where T does not match dtype() (see dtype_holds), or the view is not aligned for T or does not
+  /// hold a whole number of T; CommandBufferError where the download fails.
   template <class T>
   Result<std::span<const T>> as_slice() const {
     return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), false).map([](std::span<std::byte> b) {
@@ -42,8 +42,8 @@ class MlxBuffer {
     });
   }
 
-  /// As as_slice, to write: the device sees the new bytes at the next command recorded. Take the span anew after each
-  /// commit. InvalidArgument for a read-only buffer.
+  /// Like as_slice, for writing: commands recorded afterwards see the new bytes. Take a new span after each commit.
+  /// Errors as as_slice; InvalidArgument for a read-only buffer.
   template <class T>
   Result<std::span<T>> as_mut_slice() {
     return host_bytes(dtype_holds<T>(dtype_), sizeof(T), alignof(T), true).map([](std::span<std::byte> b) {

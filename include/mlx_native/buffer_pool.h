@@ -9,7 +9,7 @@
 namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Reuses buffers by size class (the next power of two, at least 256 bytes). Meant for activations; weights should be
-/// allocated exactly. Safe from many threads. Reused memory keeps its old contents.
+/// allocated exactly. Thread-safe; copies are the same pool. Reused memory keeps its old contents.
 class MlxBufferPool {
  public:
   explicit MlxBufferPool(MlxDevice device);

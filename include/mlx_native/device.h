@@ -41,16 +41,16 @@ struct DeviceOptions {
   bool profile = false;
 };
 
-/// A device: its memory and its queue. Cheap to copy (copies are the same device), safe to use from many threads. This
-/// and the other handles that can be copied but for MlxBuffer are copied by a move too: none is ever empty.
+/// A device: its memory and its queue. Cheap to copy (copies are the same device), thread-safe. A move of this or any
+/// other copyable handle except MlxBuffer is a copy, so that none is ever empty.
 class MlxDevice {
  public:
   MlxDevice(const MlxDevice&) = default;
   MlxDevice& operator=(const MlxDevice&) = default;
 
-  /// The device that the environment variable MLX_NATIVE_BACKEND names, else the first of available_backends().
+  /// Of the backend that the environment variable MLX_NATIVE_BACKEND names, else of the first of available_backends().
   static Result<MlxDevice> create(DeviceOptions options = {});
-  /// DeviceNotFound where the machine or the build lacks it.
+  /// A device of that backend. DeviceNotFound where the machine or the build has none.
   static Result<MlxDevice> create(Backend backend, DeviceOptions options = {});
 
   Backend backend() const;
@@ -58,7 +58,7 @@ class MlxDevice {
   const std::string& name() const;
   /// Threads of a CPU device, multiprocessors of a GPU.
   std::uint32_t parallelism() const;
-  /// Bytes of memory of the device (on the CPU those that a control group allows), and how many of them are free now.
+  /// Bytes of the device's memory, and how many are free now; on the CPU at most what control groups allow.
   std::size_t total_memory() const;
   std::size_t free_memory() const;
 
@@ -67,14 +67,14 @@ class MlxDevice {
   Result<MlxBuffer> alloc_buffer(std::size_t bytes, DType dtype, Shape shape) const;
 
   /// Read-only buffer over `bytes` that `owner` keeps alive: shared with the host where the device can, copied
-  /// otherwise.
+  /// otherwise. Errors as alloc_buffer; InvalidArgument for a null address.
   Result<MlxBuffer> import_host(std::span<const std::byte> bytes, std::shared_ptr<const void> owner, DType dtype,
                                 Shape shape) const;
 
   Result<CommandEncoder> command_encoder() const;
 
-  /// Times of the commands that ran so far or since reset_profile(), what took longest first. Empty unless the device
-  /// was made with DeviceOptions::profile.
+  /// Times of the commands that ran so far or since reset_profile(), longest first. Empty unless the device was created
+  /// with DeviceOptions::profile.
   std::vector<ProfileEntry> profile() const;
   void reset_profile() const;
 

@@ -30,11 +30,11 @@ struct MlxError {
   ErrorKind kind;
   std::string message;
 
-  /// True where the same call may succeed later: for CommandBufferError alone.
+  /// Whether the same call may succeed later: true for CommandBufferError alone.
   bool is_transient() const { return kind == ErrorKind::CommandBufferError; }
 };
 
-/// A value or an error. Of a Result<void> ask has_value(): the tl::expected of Debian 12 has no value() of void.
+/// A value or an error. Test a Result<void> with has_value(): the tl::expected of Debian 12 has no value() for void.
 template <class T>
 using Result = tl::expected<T, MlxError>;
 

@@ -9,7 +9,7 @@
 namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Every type that ggml numbers, as in GGUF files. weight_formats() are those that this library computes with. A number
-/// without a name here may still stand in a file: the file opens, the tensor is listed, and only its use is an
+/// without a name here may still occur in a file: the file opens and the tensor is listed, but using it is an
 /// UnsupportedDtype error.
 enum class GgmlType : std::uint32_t {
   F32 = 0,

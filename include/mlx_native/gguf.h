@@ -60,18 +60,18 @@ struct TensorInfo {
   std::uint64_t byte_len;  ///< without padding; 0 for a type without a ggml_layout, whose extent cannot be known
 };
 
-/// How the bytes of a file come to memory.
+/// How the bytes of a file get into memory.
 enum class FileAccess {
-  Map,   ///< as they are asked for, shared with the system's cache
-  Read,  ///< all at once into memory of their own, in large pages where the system has them: as much memory as the file
-         ///< is long, a slower start, and products of few rows that are a few percent faster
+  Map,   ///< page by page as they are used, shared with the system's cache
+  Read,  ///< all at once into memory of their own, in large pages where the system has them: takes as much memory as
+         ///< the file is long and starts later, but products of few rows are a few percent faster
 };
 
 /// A GGUF file (version 2 or 3, little endian), or all parts of a split one, mapped read-only or read. Everything in it
 /// is checked against the file's size before it is used: tensors lie inside the file, aligned, and do not overlap;
-/// names and keys are unique. Padding after the last tensor may be missing. Opening costs time (but for sorting the
-/// names) and memory linear in the header, whatever its counts say. A tensor of an unknown type is listed and cannot be
-/// used. Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
+/// names and keys are unique. Padding after the last tensor may be missing. Opening takes time (apart from sorting the
+/// names) and memory linear in the header's bytes, whatever counts it claims. A tensor of an unknown type is listed and
+/// cannot be used. Thread-safe; the mapping lives while this object, a copy of it, or a buffer of it lives.
 class GgufFile {
  public:
   GgufFile(const GgufFile&) = default;
@@ -128,14 +128,14 @@ class GgufFile {
 /// Writes a GGUF v3 file, streaming: metadata first, then every tensor's data in the order in which it was declared.
 /// The file appears under its name only at finish(), in one step; until then it is a temporary file beside it, removed
 /// on failure and when the writer is dropped. An older file of that name, or that a link of that name leads to, is
-/// replaced, and who has it open or mapped keeps the old one. What the writer writes GgufFile opens (a part of a split
-/// file, which the keys "split.*" make it, with the others beside it): names, values and shapes that it would refuse
-/// are InvalidArgument and change nothing. After an IoError (a full disk) every further call returns that error. Used
-/// by one thread at a time.
+/// replaced; programs that have it open or mapped keep the old one. GgufFile opens whatever the writer writes (a part
+/// of a split file, which the keys "split.*" make it, needs the others beside it): names, values and shapes that it
+/// would refuse are InvalidArgument and change nothing. After an IoError (a full disk) every further call returns that
+/// error. Used by one thread at a time.
 class GgufWriter {
  public:
-  /// IoError where no file can be created beside `path`, or where `path` is read-only or something else than a regular
-  /// file, or names none.
+  /// IoError where no file can be created beside `path`, or where `path` names no file, or one that is read-only or not
+  /// regular.
   static Result<GgufWriter> create(const std::filesystem::path& path);
   GgufWriter(GgufWriter&&) noexcept;
   GgufWriter& operator=(GgufWriter&&) noexcept;

@@ -13,19 +13,21 @@ class RecordedCommands;
 }
 
 /// A recorded forward pass: the same kernels on the same buffers, run again by replay(). Buffer contents may change
-/// between replays; addresses and shapes may not. On CUDA a graph launch, on the CPU one parallel region.
+/// between replays; addresses and shapes may not. On CUDA a replay is a graph launch, on the CPU one parallel region.
 class ComputeGraph {
  public:
   ComputeGraph(const ComputeGraph&) = default;
   ComputeGraph& operator=(const ComputeGraph&) = default;
 
+  /// As those of the encoder that it was recorded with.
   std::size_t dispatch_count() const;
   std::size_t barrier_count() const;
   /// Runs everything once and waits. Errors as CommandEncoder::wait.
   Result<void> replay();
-  /// As replay, without waiting where the device works by itself. Runs of a graph follow each other; what ran wrong in
-  /// any of them is returned by the next wait().
+  /// As replay, without waiting where the device works by itself. Runs of a graph follow each other; an error in any of
+  /// them is returned by the next wait().
   Result<void> start();
+  /// Waits for every run that was started.
   Result<void> wait();
 
  private:
@@ -34,13 +36,15 @@ class ComputeGraph {
   std::shared_ptr<detail::RecordedCommands> recorded_;
 };
 
-/// Collects one pass. End it by finish() (run now) or record() (keep for replay); dropped otherwise.
+/// Collects one pass, which finish() runs and record() keeps for replay; otherwise it is dropped.
 class GraphSession {
  public:
-  /// What ops are given to record into.
+  /// The encoder to record ops with.
   CommandEncoder& encoder() { return encoder_; }
+  /// Runs the pass once and waits. Errors as CommandEncoder::commit_and_wait.
   Result<void> finish();
-  /// The recorded pass; nothing has run yet. The session is spent.
+  /// The recorded pass; nothing has run yet. The session is spent: further calls are InvalidArgument, as is this one
+  /// after a commit.
   Result<ComputeGraph> record();
 
  private:
@@ -49,6 +53,7 @@ class GraphSession {
   CommandEncoder encoder_;
 };
 
+/// Makes sessions on one device.
 class GraphExecutor {
  public:
   explicit GraphExecutor(MlxDevice device) : device_(std::move(device)) {}

@@ -36,8 +36,8 @@ struct UserKernel {
   std::function<void(const KernelContext&, std::span<const std::byte> args)> run;
 };
 
-/// name -> kernel. A new registry holds every built-in kernel of every backend of the build. Kernels are prepared at
-/// their first use on a device and kept. Copies share their contents; safe from many threads.
+/// Kernels by name. A new registry holds every built-in kernel of every backend of the build. Kernels are prepared at
+/// their first use on a device and cached. Copies share their contents; thread-safe.
 ///
 /// Built-in names read backend.isa-or-family.op.format: "cpu.avx2.mat_vec.q4_K", "cuda.simt.rms_norm".
 class KernelRegistry {
@@ -53,15 +53,15 @@ class KernelRegistry {
   /// ShaderCompilationError where it cannot be prepared.
   Result<std::shared_ptr<const detail::Kernel>> get(std::string_view name, const MlxDevice& device) const;
 
-  /// From now on every op that could choose this kernel by its op and format uses it, or fails where it does not
-  /// support the shape. KernelNotFound for an unknown name.
+  /// From now on every call of this kernel's op, format and backend uses it, or returns InvalidArgument where it does
+  /// not support the shape. KernelNotFound for an unknown name.
   Result<void> force(std::string_view name);
   /// Ends all forcing.
   void unforce();
 
-  std::vector<std::string> kernel_names(Backend backend) const;
-  bool is_cached(std::string_view name) const;
-  std::size_t cached_count() const;
+  std::vector<std::string> kernel_names(Backend backend) const;  ///< in order of preference, then the user's
+  bool is_cached(std::string_view name) const;                   ///< prepared on a device that still exists
+  std::size_t cached_count() const;                              ///< how many kernels are
 
  private:
   friend struct detail::RegistryAccess;

@@ -32,8 +32,8 @@ struct SafetensorsInfo {
 
 /// A safetensors file, mapped read-only, its header parsed once and checked against the file's size: names are unique,
 /// every tensor takes exactly the bytes that its shape and dtype ask for (of an unknown dtype: lies in the file), and
-/// together they cover the data without gap, overlap or tail. Opening costs time (but for sorting) and memory linear in
-/// the header. Safe from many threads; the mapping lives while this object, a copy of it, or a buffer of it lives.
+/// together they cover the data without gap, overlap or tail. Opening takes time (apart from sorting) and memory linear
+/// in the header. Thread-safe; the mapping lives while this object, a copy of it, or a buffer of it lives.
 class SafetensorsFile {
  public:
   SafetensorsFile(const SafetensorsFile&) = default;
@@ -46,10 +46,11 @@ class SafetensorsFile {
   /// In order of their offsets.
   std::span<const SafetensorsInfo> tensors() const;
   std::vector<std::string> tensor_names() const;
+  /// Null where there is none of that name.
   const SafetensorsInfo* tensor_info(std::string_view name) const;
   /// Keys of "__metadata__", in file order.
   std::vector<std::string> metadata_keys() const;
-  /// Value of a key of "__metadata__".
+  /// Value of a key of "__metadata__"; nullopt where there is no such key.
   std::optional<std::string> metadata(std::string_view key) const;
 
   /// Empty for a tensor without elements. InvalidArgument for an unknown name; IoError where the file has shrunk since

@@ -12,11 +12,11 @@
 
 namespace [[gnu::visibility("default")]] mlx_native {
 
-/// Its functions must not throw.
+/// Callbacks must not throw.
 struct GenerateOptions {
   std::uint32_t max_tokens = 128;
-  /// n_vocab, n_history and step are filled in. Temperature 0 without a penalty is greedy: the largest logit, of equals
-  /// the lowest id.
+  /// n_vocab, n_history and step are set by generate(). Temperature 0 without a penalty is greedy: the largest logit,
+  /// of equals the lowest id.
   SampleParams sampling{.n_vocab = 0, .temperature = 0.0f};
   std::uint32_t penalty_window = 64;  ///< last tokens, the prompt's included, that the repeat penalty looks at
   std::vector<std::uint32_t> stop_tokens = {};       ///< they end the text and do not belong to it
@@ -49,10 +49,10 @@ struct Generation {
   Timings timings;
 };
 
-/// Appends `prompt` to the model's sequence and goes on with tokens of its own. The last of these may not be in the
-/// sequence yet: who goes on with another call begins its prompt with the tokens that Model::position() does not count.
+/// Appends `prompt` to the model's sequence and continues with tokens of its own. The last of these may not be in the
+/// sequence yet: to continue with another call, begin its prompt with the tokens that Model::position() does not count.
 /// InvalidArgument, before anything has run, for an empty prompt, ids out of range, a prompt that does not fit the rest
-/// of the context, and sampling parameters as check_sample_params has it.
+/// of the context, and sampling parameters that check_sample_params refuses; errors as Model::forward.
 Result<Generation> generate(Model& model, std::span<const std::uint32_t> prompt, const GenerateOptions& options = {});
 
 struct Perplexity {
@@ -61,18 +61,19 @@ struct Perplexity {
   std::uint64_t scored_tokens = 0;
 };
 
-/// Its function must not throw.
+/// The callback must not throw.
 struct PerplexityOptions {
-  std::uint32_t chunk = 512;  ///< tokens that see each other, 4 to the model's context
-  /// Takes the place of each chunk's first token, as llama.cpp does for models that want bos.
+  std::uint32_t chunk = 512;  ///< tokens that see each other: from 4 to the model's context
+  /// Replaces each chunk's first token, as llama.cpp does for models that want bos.
   std::optional<std::uint32_t> bos = {};
-  /// Sees the result so far after every chunk; false cancels, and what there is is returned.
+  /// Is given the result so far after every chunk; returning false ends with it.
   std::function<bool(std::uint32_t done, std::uint32_t chunks, const Perplexity& so_far)> on_chunk = {};
 };
 
 /// Perplexity of `tokens` by llama.cpp's method: chunks are independent, and in each the tokens of the second half are
 /// scored, which have at least half a chunk of context. Tokens behind the last whole chunk are left out. The model's
-/// sequence is reset. InvalidArgument where there is no whole chunk, and for logits that are NaN or infinite.
+/// sequence is reset. InvalidArgument for a chunk length out of range, fewer tokens than one chunk, ids out of range,
+/// and logits that are NaN or infinite.
 Result<Perplexity> perplexity(Model& model, std::span<const std::uint32_t> tokens,
                               const PerplexityOptions& options = {});
 

@@ -64,7 +64,7 @@ struct ModelMemory {
   std::uint64_t activations = 0;  ///< logits of one token included
 };
 
-/// What Model::load() would take, from the file's header alone. Errors as it has them for metadata and options;
+/// What Model::load() would take, from the file's header alone. Errors as Model::load() for metadata and options;
 /// BufferAllocationError for more than 2^64 bytes.
 Result<ModelMemory> memory_needed(const GgufFile& file, const ModelOptions& options = {});
 
@@ -99,9 +99,9 @@ class Model {
   Result<MlxBuffer> forward(std::span<const std::uint32_t> tokens);
   /// Where forward_next() finds its token: U32 [1], of the model's, written by the host or by a command.
   MlxBuffer next_token() const;
-  /// As forward of the token in next_token(), which may still be computed, but without waiting where the device works
-  /// by itself. An id >= n_vocab gives logits that are NaN, or is InvalidArgument where the host wrote it and the step
-  /// is recorded by this call. InvalidArgument where the context is full; what goes wrong later is an error of wait().
+  /// As forward of the token in next_token(), which a command may still be computing, but without waiting where the
+  /// device works by itself. An id >= n_vocab gives logits that are NaN, or is InvalidArgument where the host wrote it
+  /// and this call records the step. InvalidArgument where the context is full; later errors are returned by wait().
   Result<MlxBuffer> forward_next();
   /// Waits for every forward_next().
   Result<void> wait();

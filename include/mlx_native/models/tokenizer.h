@@ -36,8 +36,8 @@ struct Vocabulary {
   std::optional<bool> add_bos = {};      ///< unset: as models of this `pre` have it
 };
 
-/// Byte-level BPE. Cheap to copy, safe from many threads. Every text, UTF-8 or not, is encoded without loss; the ids
-/// are those of the models' own tokenizers.
+/// Byte-level BPE. Cheap to copy, thread-safe. Every text, UTF-8 or not, is encoded without loss; the ids are those of
+/// the models' own tokenizers.
 class Tokenizer {
  public:
   Tokenizer(const Tokenizer&) = default;
@@ -58,10 +58,10 @@ class Tokenizer {
   /// Ascending.
   std::span<const std::uint32_t> end_tokens() const;
   TokenKind kind(std::uint32_t id) const;  ///< Undefined for an id >= vocab_size()
-  /// The token of exactly these bytes.
+  /// The token of exactly these bytes; nullopt where there is none.
   std::optional<std::uint32_t> find(std::string_view bytes) const;
 
-  /// Whether "<|im_end|>" in a text is that token or just ten characters. Text that is not trusted should be Plain.
+  /// Whether "<|im_end|>" in a text is that token or just ten characters. Untrusted text should be Plain.
   enum class SpecialTokens { Recognised, Plain };
 
   /// Ids of a text, without bos. Time n log n in its length. InvalidArgument for 2 GiB and more.

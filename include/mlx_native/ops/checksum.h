@@ -18,8 +18,8 @@ struct ChecksumParams {
 
 /// sums[i] = the sum, modulo 2^32, of kChecksumWords words of `input` from i * kChecksumWords on, or of what is left
 /// there. `input` is U32 [n_words] (MlxBuffer::reinterpret makes a view of any other), `sums` U32 [ceil(n_words /
-/// kChecksumWords)]. It tells whether a device holds what was uploaded; and since it does nothing but read, its time is
-/// about the least that an op over the same bytes can take.
+/// kChecksumWords)]. It tells whether a device holds what was uploaded; and since it only reads, its time is about the
+/// least that an op over the same bytes can take. Errors as in ops/matmul.h.
 Result<void> checksum(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                       const MlxBuffer& input, MlxBuffer& sums, const ChecksumParams& params);
 

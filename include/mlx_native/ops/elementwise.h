@@ -1,4 +1,5 @@
-// Element by element, all F32. `output` may be any input of its own size, the same view; otherwise they share no byte.
+// Element by element, all F32. `output` may be exactly the view of an input of its size; otherwise they must share no
+// byte. Errors as in ops/matmul.h.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 namespace [[gnu::visibility("default")]] mlx_native {
 
+/// a and output are [rows, cols], b too unless broadcast.
 struct ElementwiseParams {
   std::uint32_t rows;
   std::uint32_t cols;
@@ -27,7 +29,7 @@ Result<void> elementwise_mul(CommandEncoder& encoder, const KernelRegistry& regi
                              const ElementwiseParams& params);
 
 struct ActivationParams {
-  std::uint64_t n;
+  std::uint64_t n;  ///< elements of every operand
 };
 
 /// output = gate / (1 + exp(-gate)) * up, the gate of a SwiGLU. Relative error of a value at most 1e-6.
@@ -40,11 +42,11 @@ enum class GeluKind {
 };
 
 struct GeluParams {
-  std::uint64_t n;
+  std::uint64_t n;  ///< elements of input and output
   GeluKind kind = GeluKind::Tanh;
 };
 
-/// Absolute error of a value at most 1e-6 * max(1, |x|).
+/// output = gelu(input). Absolute error of a value at most 1e-6 * max(1, |x|).
 Result<void> gelu(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                   const MlxBuffer& input, MlxBuffer& output, const GeluParams& params);
 

@@ -1,4 +1,4 @@
-// Rows of a weight table, and whole tensors, as F32.
+// Rows of a weight table, and whole tensors, as F32. Errors as in ops/matmul.h.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ struct EmbeddingParams {
 };
 
 /// output[t, :] = decoded row ids[t] of table, exactly; ids U32, output F32 [n_tokens, dim]. An id >= n_rows is
-/// InvalidArgument where the host wrote the ids, a row of NaN where a command did. Errors otherwise as in matmul.h.
+/// InvalidArgument where the host wrote the ids, a row of NaN where a command did.
 Result<void> embedding_gather_ggml(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                                    const MlxBuffer& table, const MlxBuffer& ids, MlxBuffer& output,
                                    const EmbeddingParams& params);

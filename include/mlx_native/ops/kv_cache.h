@@ -17,8 +17,8 @@ struct KvCacheWriteParams {
 };
 
 /// cache[h, positions[t] % kv_capacity, :] = input[t, h, :]. input F32 [n_tokens, n_kv_heads, head_dim], positions U32
-/// [n_tokens] ascending by one (in the host's sight: checked), cache F32 or F16 (rounded to nearest even) [n_kv_heads,
-/// kv_capacity, head_dim].
+/// [n_tokens] ascending by one (checked where the host wrote them), cache F32 or F16 (rounded to nearest even)
+/// [n_kv_heads, kv_capacity, head_dim]. Errors as in ops/matmul.h.
 Result<void> kv_cache_write(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                             const MlxBuffer& input, const MlxBuffer& positions, MlxBuffer& cache,
                             const KvCacheWriteParams& params);

@@ -5,9 +5,10 @@
 // a multiple of 16. Activations and results are F32. Rows of the result do not depend on which other rows share the
 // call, for the same kernel. Accuracy: see Precision.
 //
-// Errors of all: InvalidArgument for a zero extent, k that is not a multiple of the block, buffers of another dtype,
-// too small, misaligned, of another device, read-only output, or an output that overlaps an input; UnsupportedDtype for
-// a type outside weight_formats(); KernelNotFound where the device has no kernel for it. A failed call records nothing.
+// Errors, of these ops and all others: InvalidArgument for a zero extent, a row that is not a whole number of blocks, a
+// buffer of another dtype or device, too small or misaligned, a read-only output, and an output that overlaps another
+// operand; UnsupportedDtype for a type outside weight_formats(); KernelNotFound where the device has no kernel for it.
+// A failed call records nothing.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +22,8 @@
 
 namespace [[gnu::visibility("default")]] mlx_native {
 
-/// Up to this many rows a product is made by mat-vec kernels, above it by mat-mat kernels, where the device has both.
-/// KernelRegistry::force overrules it.
+/// Up to this many rows a product is computed by mat-vec kernels, above it by mat-mat kernels, where the device has
+/// both. KernelRegistry::force overrides it.
 inline constexpr std::uint32_t MM_ROUTING_THRESHOLD = 8;
 /// The same for tokens of expert-routed products.
 inline constexpr std::uint32_t MM_ID_ROUTING_THRESHOLD = 32;

@@ -1,4 +1,4 @@
-// Routing of tokens to experts, and the sum of what the experts made of them.
+// Routing of tokens to experts, and the weighted sum of the experts' outputs. Errors as in ops/matmul.h.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +18,8 @@ struct MoeSoftmaxTopkParams {
 };
 
 /// Softmax over each token's logits F32 [n_tokens, n_experts]; the top_k largest in descending order, of equals the
-/// lowest expert first, to ids U32 and weights F32 [n_tokens, top_k]. A row with a NaN or
-/// +infinite logit, or without a finite one, gives ids of UINT32_MAX and NaN weights. Relative error of a weight at
-/// most 1e-6.
+/// lowest expert first, to ids U32 and weights F32 [n_tokens, top_k]. A row with a NaN or +infinite logit, or without a
+/// finite one, gives ids of UINT32_MAX and NaN weights. Relative error of a weight at most 1e-6.
 Result<void> moe_softmax_topk(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                               const MlxBuffer& logits, MlxBuffer& ids, MlxBuffer& weights,
                               const MoeSoftmaxTopkParams& params);
@@ -31,7 +30,8 @@ struct MoeWeightedReduceParams {
   std::uint32_t dim;
 };
 
-/// output[t, :] = sum over s, ascending, of weights[t, s] * experts[t, s, :]. All F32.
+/// output[t, :] = sum over s, ascending, of weights[t, s] * experts[t, s, :]. All F32: experts [n_tokens, top_k, dim],
+/// weights [n_tokens, top_k], output [n_tokens, dim].
 Result<void> moe_weighted_reduce(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                                  const MlxBuffer& experts, const MlxBuffer& weights, MlxBuffer& output,
                                  const MoeWeightedReduceParams& params);

@@ -16,7 +16,7 @@ struct RmsNormParams {
 };
 
 /// output = input / sqrt(mean(input^2) + eps) * weight, row by row. All F32: input and output [rows, dim], weight
-/// [dim]. `output` may be `input`. Relative error of a value at most 1e-6.
+/// [dim]. `output` may be `input`. Relative error of a value at most 1e-6. Errors as in ops/matmul.h.
 Result<void> rms_norm(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                       const MlxBuffer& input, const MlxBuffer& weight, MlxBuffer& output, const RmsNormParams& params);
 

@@ -32,7 +32,7 @@ struct RopeParams {
 /// Rotates pair i of every head by the angle position * freq_scale * theta^(-2 i / rope_dim) / freq_factors[i]. input
 /// and output F32 [n_tokens, n_heads, head_dim], positions U32 [n_tokens], freq_factors null or F32 [rope_dim / 2].
 /// `output` may be `input`. Angles are reduced in float64 or finer: the error of a value is at most 1e-6 of its pair's
-/// length at any position.
+/// length at any position. Errors as in ops/matmul.h.
 Result<void> rope(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                   const MlxBuffer& input, const MlxBuffer& positions, const MlxBuffer* freq_factors, MlxBuffer& output,
                   const RopeParams& params);

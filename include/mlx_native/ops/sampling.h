@@ -1,4 +1,4 @@
-// From logits to a token.
+// From logits to a token. Errors as in ops/matmul.h.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ struct ArgmaxParams {
   std::uint32_t cols;
 };
 
-/// index[r] = column of the largest of input[r, :], of equals the lowest. input F32, index U32. A row that holds a NaN
-/// makes wait() return InvalidArgument naming the row, and gives UINT32_MAX.
+/// index[r] = column of the largest of input[r, :], of equals the lowest. input F32 [rows, cols], index U32 [rows]. A
+/// row that holds a NaN gives UINT32_MAX and makes wait() return InvalidArgument, naming the row.
 Result<void> argmax(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                     const MlxBuffer& input, MlxBuffer& index, const ArgmaxParams& params);
 
@@ -38,9 +38,9 @@ struct SampleParams {
 /// InvalidArgument for what `sample` would refuse of the parameters alone.
 Result<void> check_sample_params(const SampleParams& params);
 
-/// token[0] = one token drawn from logits F32 [n_vocab]; history U32 or null. A logit that is NaN or +infinite after
-/// the penalty, or no finite one, makes wait() return InvalidArgument and gives UINT32_MAX. History entries >= n_vocab
-/// are ignored. Same logits, history and params: same token, on every backend.
+/// token[0] = one token drawn from logits F32 [n_vocab]; history U32 [n_history] or null, token U32 [1]. A logit that
+/// is NaN or +infinite after the penalty, or no finite one, gives UINT32_MAX and makes wait() return InvalidArgument.
+/// History entries >= n_vocab are ignored. Same logits, history and params: same token, on every backend.
 Result<void> sample(CommandEncoder& encoder, const KernelRegistry& registry, const MlxDevice& device,
                     const MlxBuffer& logits, const MlxBuffer* history, MlxBuffer& token, const SampleParams& params);
 
