@@ -55,7 +55,7 @@ int read_all(int descriptor, std::uint8_t* to, std::size_t size) {
   try {
     for (std::size_t i = 1; i < threads; ++i) others.emplace_back(work);
   } catch (const std::system_error&) {
-    // Those that there are do it.
+    // The threads that could be started do it.
   }
   work();
   others.clear();
@@ -86,7 +86,7 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::filesystem
   if (start == MAP_FAILED) return io_error(path, "map");
   file->bytes_ = {static_cast<const std::uint8_t*>(start), size};
   file->mapped_ = true;
-  // What comes from the disk from now on comes to large pages of the cache, where the file system has them, and stays.
+  // From now on what is read from the disk goes to large pages of the cache, where the file system has them, and stays.
   (void)::madvise(start, size, MADV_HUGEPAGE);
   return file;
 }

@@ -10,7 +10,7 @@
 
 namespace mlx_native {
 
-/// The bytes of a regular file from a page's start on, mapped read-only or copied; gone with the last owner.
+/// The bytes of a regular file, mapped read-only or copied, from a page boundary on; unmapped with the last owner.
 class MappedFile {
  public:
   /// IoError, at once and without reading, for anything but a readable regular file (directory, FIFO, device).
@@ -19,7 +19,7 @@ class MappedFile {
   /// reading fails or the file becomes shorter meanwhile, BufferAllocationError where it needs more memory than is
   /// available.
   static Result<std::shared_ptr<const MappedFile>> read(const std::filesystem::path& path);
-  /// The same face over bytes in memory.
+  /// The same interface over bytes in memory.
   static std::shared_ptr<const MappedFile> in_memory(std::vector<std::uint8_t> bytes);
 
   MappedFile(const MappedFile&) = delete;
@@ -29,9 +29,9 @@ class MappedFile {
   std::span<const std::uint8_t> bytes() const { return bytes_; }
   const std::filesystem::path& path() const { return path_; }
 
-  /// IoError where the file is shorter now than when it was opened: reading the lost pages would raise SIGBUS. Who
-  /// truncates a file while its bytes are being read still gets that signal; rename a new file over the old one
-  /// instead.
+  /// IoError where the file is shorter now than when it was opened: reading the lost pages would raise SIGBUS. A
+  /// file that is truncated while its bytes are being read still raises that signal; rename a new file over the old
+  /// one instead.
   Result<void> check_not_shrunk() const;
 
  private:

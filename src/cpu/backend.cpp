@@ -75,14 +75,14 @@ class CpuDevice final : public Device {
   std::size_t free_memory() const override { return available_memory(); }
 
   Result<std::shared_ptr<Storage>> allocate(std::size_t bytes) override {
-    // Linux promises memory that it does not have and kills later: large requests are held against what is there now.
+    // Linux promises memory that it does not have and kills later: large requests are checked against what is free now.
     constexpr std::size_t kLarge = std::size_t{64} << 20;
     const auto fail = [&] {
       return error(ErrorKind::BufferAllocationError, "out of memory: {} bytes asked for, {} are available", bytes,
                    available_memory());
     };
     if (bytes > kLarge && bytes > available_memory()) return fail();
-    // Nobody touches it here: on a machine of several NUMA nodes a page comes to the node of the worker that first
+    // It is not touched here: on a machine of several NUMA nodes a page goes to the node of the worker that first
     // does.
     void* const data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (data == MAP_FAILED) return fail();

@@ -36,9 +36,9 @@ struct KernelRow {
   bool (*brief)(const void* args) = nullptr;  ///< null: never; see detail::Kernel
 };
 
-/// Whether lines of a stream are asked for into L2 alone. On Zen 4 those that are on their way into L1 take buffers
-/// which loads of x need: a loop over one stream reads 12 GB/s with 4 loads of L1 for two lines, 20 if L2 is asked.
-/// Known before kernels are listed.
+/// Whether streams are prefetched into L2 alone. On Zen 4 lines on their way into L1 take the buffers that loads of x
+/// need: with four loads from L1 beside each two lines, a loop over one stream reads 12 GB/s with prefetches into L1
+/// and 20 GB/s with those into L2. Set before kernels are listed.
 extern bool streams_into_l2;
 
 /// Takes the rows of an ISA one by one.

@@ -75,7 +75,7 @@ Result<std::string> preferred_isa() {
 std::vector<Kernel> kernels() {
   std::vector<Kernel> rows;
   const Isa* const first = preferred().value_or(nullptr);
-  // Then those behind it: it may have products alone, and the rest is of what it extends.
+  // Then those behind it: an ISA may have products alone, and the rest comes from the one that it extends.
   const std::span all(kIsas);
   const std::size_t from = first ? std::size_t(first - kIsas) : 0;
   for (const auto part : {all.subspan(from), all.first(from)})

@@ -10,7 +10,7 @@
 namespace mlx_native::cpu {
 
 /// The ISA whose kernels are chosen first: the best of the machine, or the one that the environment variable
-/// MLXN_CPU_ISA names. DeviceNotFound where the machine lacks that one or nobody knows it. Decided once.
+/// MLXN_CPU_ISA names. DeviceNotFound where that one is unknown or the machine lacks it. Decided once.
 Result<std::string> preferred_isa();
 
 /// Rows are called cpu.ISA.op[.format]. The preferred ISA comes first, then the others from the best to the portable.

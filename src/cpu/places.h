@@ -9,17 +9,18 @@
 namespace mlx_native::cpu {
 
 /// On which CPUs the workers of a team run. A worker that wakes where another one runs makes all others wait at the
-/// next barrier, and the kernel takes milliseconds to part the two.
+/// next barrier, and the kernel takes milliseconds to separate the two.
 class Places {
  public:
   explicit Places(std::uint32_t count);
 
-  /// Called by a worker when it begins. One that shares its CPU with another goes to one that no worker is on, if its
-  /// affinity mask has one; from there the kernel may move it as before.
+  /// Called by a worker when it begins. A worker that shares its CPU with another moves to a free one, if its affinity
+  /// mask has one; from there the kernel may move it as before.
   void settle(std::uint32_t index);
 
-  /// While a worker sleeps: it wakes on the CPU where it was, if no other worker is there. Left to itself the kernel of
-  /// a virtual machine takes a CPU that halted for one that is busy, and wakes all workers on that of who wakes them.
+  /// While a worker sleeps: it wakes on the CPU where it was, if no other worker is there. Left to itself, the kernel
+  /// of a virtual machine takes a halted CPU for a busy one, and wakes all workers on the CPU of the one that wakes
+  /// them.
   class Stay {
    public:
     Stay(Places& places, std::uint32_t index);

@@ -25,8 +25,9 @@ void pause() {
 }  // namespace
 
 void Signal::wait_while(std::uint32_t old, Places& places, std::uint32_t index) {
-  // Pauses below a microsecond, and yields about a millisecond, of free cores. A yield that takes longer than kFree
-  // gave the core away, and it may be for a slice of 4 ms: the next waits rather sleep, since who wakes goes first.
+  // On free cores the pauses last less than a microsecond and the yields about a millisecond. A yield that takes longer
+  // than kFree gave the core away, perhaps for a slice of 4 ms: the next waits sleep instead, since a thread that is
+  // woken runs first.
   constexpr int kPauses = 32, kYields = 4000, kSleeps = 200;
   constexpr auto kFree = std::chrono::microseconds(500);
   static thread_local int sleeps = 0;

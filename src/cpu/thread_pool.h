@@ -13,15 +13,15 @@
 
 namespace mlx_native::cpu {
 
-/// A number that grows, for which others wait.
+/// A counter that threads wait on.
 class Signal {
  public:
   std::uint32_t load() const { return value_.load(std::memory_order_acquire); }
-  /// Wakes who waits. What the caller did before is seen by whoever sees the new number.
+  /// Increments it and wakes those who wait. Whoever sees the new number sees what the caller did before.
   void next();
-  /// Returns when the number is not `old`. It spins for a moment, as that is the cheapest where the others run; then it
-  /// offers the core to whoever else wants one, which costs next to nothing where nobody does; in the end, or where
-  /// other programs take the core for long, worker `index` sleeps at its place.
+  /// Returns when the number is no longer `old`. Spins for a moment, which is cheapest while the others are running;
+  /// then yields the core, which costs next to nothing where nobody wants it; finally, or where other programs take the
+  /// core for long, worker `index` sleeps at its place.
   void wait_while(std::uint32_t old, Places& places, std::uint32_t index);
 
  private:
@@ -39,8 +39,8 @@ class TeamState {
   void release();
   Places& places() { return places_; }
   std::byte* local(std::uint32_t index) const { return local_.get() + index * Team::kLocalBytes; }
-  /// Takes some of the `size` grains that `owner` has in a loop, the first ones left or the last ones: `most` of them,
-  /// or half of what is left, but one at least.
+  /// Takes the first or the last of what is left of the `size` grains that `owner` has in a loop: `most` of them, or
+  /// half if that is fewer, but at least one. False where none is left.
   bool claim(std::uint32_t loop, std::uint32_t owner, std::uint64_t size, bool first, std::uint64_t most, Range& piece);
 
  private:
@@ -53,8 +53,9 @@ class TeamState {
   alignas(64) std::atomic<std::uint32_t> arrived_{0};
   alignas(64) Signal phase_;
   /// What is left of a worker's part of a loop: from high to low, 24 bits of the loop's number, and 20 bits each of the
-  /// first grain and of the one behind the last. Without a barrier between them workers can be in different loops;
-  /// whoever is ahead has seen the end of those behind, so a part that tells of a later loop is over in this one.
+  /// first grain and of the one behind the last. Without a barrier between loops workers can be in different ones; a
+  /// worker that is ahead has seen the end of earlier loops, so where a part says that it is in a later loop, this one
+  /// has nothing left there.
   struct alignas(64) Left {
     std::atomic<std::uint64_t> bits{0};
   };

@@ -11,7 +11,7 @@
 
 namespace mlx_native::gpu {
 
-/// Whichever copy is older is renewed when it is about to be used. The host's copy is made at its first use.
+/// The older copy is brought up to date when it is about to be used. The host's copy is made at its first use.
 class MirroredStorage : public detail::Storage {
  public:
   /// Zeros on both sides.

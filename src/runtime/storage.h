@@ -10,7 +10,8 @@ namespace mlx_native::detail {
 
 class Device;
 
-/// One allocation. On a device without unified memory it has two copies, kept in step by whoever is about to use one.
+/// One allocation. Without unified memory it has a copy on the host and one on the device, and the one about to be used
+/// is brought up to date first.
 class Storage {
  public:
   Storage(const Device* device, std::size_t size, bool writable) : device_(device), size_(size), writable_(writable) {}
