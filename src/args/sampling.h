@@ -17,12 +17,11 @@ struct ArgmaxArgs {
 
 /// 1. logit[i] becomes penalized(logit[i], ...) (core/sample_weight.h) for every i that occurs in history, once.
 /// 2. A logit that is then NaN or +infinite: fault = 1 + its index, of several any one. No finite logit: fault =
-///    UINT32_MAX. Both: token = UINT32_MAX, nothing more.
-/// 3. scale == 0: token = the largest logit, of equals the lowest index; nothing more.
-/// 4. weight[i] = sample_weight(logit[i], the largest logit, scale). Candidates in order: largest logit first, of
-/// equals
-///    the lowest index first. Keep the first top_k; with their sum S, the fewest, at least one, whose sum is >=
-///    top_p_weight(S, top_p); of these, those of weight >= min_weight.
+///    UINT32_MAX. In both cases token = UINT32_MAX, and nothing more.
+/// 3. scale == 0: token = the largest logit, of equals the lowest index, and nothing more.
+/// 4. weight[i] = sample_weight(logit[i], the largest logit, scale). Candidates are ordered by logit, the largest
+///    first, of equals the lowest index first. Keep the first top_k of them; with their sum S, the fewest, at least
+///    one, whose sum is >= top_p_weight(S, top_p); of these, those of weight >= min_weight.
 /// 5. With r = scale_bits(random_bits(seed, step), sum of the kept) (core/random.h): token = the first kept index, in
 ///    ascending order of indices, where the running sum of kept weights is > r.
 struct SampleArgs {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 
+#include "gpu/kernels/argmax.h"
 #include "gpu/kernels/sampling.h"
 #include "gpu/launch/grid.h"
 
