@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <utility>
@@ -29,6 +30,14 @@ struct Command {
   bool barrier = false;  ///< everything before it must be done first
   alignas(16) std::array<std::byte, kMaxArgsBytes> args;
 };
+
+/// The command's arguments, which are of the type that Op says.
+template <class Args>
+Args args_of(const Command& command) {
+  Args args;
+  std::memcpy(&args, command.args.data(), sizeof args);
+  return args;
+}
 
 /// Bytes of storages, as ranges that do not touch.
 class ByteSet {

@@ -1,8 +1,10 @@
+#include "runtime/commands.h"
+
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "core/error.h"
-#include "runtime/access.h"
 #include "runtime/fusion.h"
 
 namespace mlx_native::detail {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "args/elementwise.h"
 #include "args/fused.h"
 #include "args/moe.h"
 #include "args/norm.h"
@@ -44,10 +43,8 @@ std::optional<Product<Args>> take_product(Reader& commands, Backend backend, Op 
   if (!command || command->kernel->op != op) return {};
   auto fused = RegistryAccess::first(backend, fused_op, command->kernel->format);
   if (!fused || fused->alone != command->kernel->entry) return {};
-  Product<Args> product{std::move(fused), {}};
-  std::memcpy(&product.args, command->args.data(), sizeof(Args));
   commands.skip();
-  return product;
+  return Product<Args>{std::move(fused), args_of<Args>(*command)};
 }
 
 /// The bytes that a command of several will write and read.
@@ -97,20 +94,12 @@ struct Residual {
 };
 std::optional<Residual> take_residual(Reader& commands, const MatmulArgs& a, Traffic traffic) {
   const auto add = commands.take<BinaryArgs>(Op::Add);
-  if (!add || add->rows != a.m || add->cols != a.n || add->b_rows != add->rows) return {};
-  if ((add->a == a.output) == (add->b == a.output)) return {};
-  const Residual residual{add->a == a.output ? add->b : add->a, add->output};
+  if (!add || add->rows != a.m || add->cols != a.n || !other_term(*add, a.output)) return {};
+  const Residual residual{other_term(*add, a.output), add->output};
   if (residual.from != residual.sum) traffic.read.push_back(floats(residual.from, a.m, a.n));
   traffic.written.push_back(floats(residual.sum, a.m, a.n));
   if (!traffic.safe()) return {};
   return residual;
-}
-
-Fused one(std::optional<Command> command, std::size_t replaced) {
-  if (!command) return {};
-  Fused fused{.replaced = replaced, .by = {}};
-  fused.by.push_back(*std::move(command));
-  return fused;
 }
 
 void set_norm(FusedMatmulArgs& args, const std::optional<InputNorm>& norm, bool stored) {
@@ -169,12 +158,11 @@ Fused fuse_routed(Backend backend, std::span<const Command> commands) {
   if (!up) return {};
   const auto silu = take_silu(reader, *gate, *up, traffic_of(gate->args, {}));
   if (!silu) return {};
-  return one(
-      command_of(gate->fused,
-                 FusedMatmulIdArgs{
-                     .product = gate->args, .up = up->args.weight, .up_output = up->args.output, .gated = silu->output},
-                 commands.first(reader.taken())),
-      reader.taken());
+  return one_for_all(
+      gate->fused,
+      FusedMatmulIdArgs{
+          .product = gate->args, .up = up->args.weight, .up_output = up->args.output, .gated = silu->output},
+      commands.first(reader.taken()));
 }
 
 Fused fuse_router(Backend backend, std::span<const Command> commands) {
@@ -189,8 +177,7 @@ Fused fuse_router(Backend backend, std::span<const Command> commands) {
   traffic.written.push_back({topk->ids, slots * sizeof *topk->ids});
   traffic.written.push_back(floats(topk->weights, slots));
   if (!traffic.safe()) return {};
-  return one(command_of(product->fused, RouterArgs{product->args, *topk}, commands.first(reader.taken())),
-             reader.taken());
+  return one_for_all(product->fused, RouterArgs{product->args, *topk}, commands.first(reader.taken()));
 }
 
 }  // namespace
@@ -219,14 +206,14 @@ Fused fuse_products(Backend backend, std::span<const Command> commands) {
   if (const auto up = take(gated)) {
     if (const auto silu = take_silu(gated, *product, *up, traffic)) {
       args.up = up->args.weight, args.up_output = up->args.output, args.gated = silu->output;
-      return one(command_of(product->fused, args, commands.first(gated.taken())), gated.taken());
+      return one_for_all(product->fused, args, commands.first(gated.taken()));
     }
   }
   // A norm that stays is better off with the sum that it is of.
   if (const auto residual = take_residual(added, product->args, traffic);
       residual && !norm_stays(added, backend, residual->sum)) {
     args.residual = residual->from, args.sum = residual->sum;
-    return one(command_of(product->fused, args, commands.first(added.taken())), added.taken());
+    return one_for_all(product->fused, args, commands.first(added.taken()));
   }
   return norm ? normed_products(backend, commands, *norm, reader, *product) : Fused{};
 }

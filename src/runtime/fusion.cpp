@@ -1,7 +1,6 @@
 #include "runtime/fusion.h"
 
 #include "args/attention.h"
-#include "args/elementwise.h"
 #include "args/fused.h"
 #include "args/moe.h"
 #include "args/norm.h"
@@ -13,7 +12,18 @@ namespace mlx_native::detail {
 
 namespace {
 
-std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
+/// The commands that make the heads of some tokens: queries and keys are normalised, where a model has such norms, and
+/// rotated, and keys and values go to the cache.
+struct Heads {
+  std::optional<RmsNormArgs> query_norm, key_norm;
+  RopeArgs query, key;
+  KvCacheWriteArgs keys, values;
+
+  const float* query_from() const { return query_norm ? query_norm->input : query.input; }
+  const float* key_from() const { return key_norm ? key_norm->input : key.input; }
+};
+
+std::optional<Heads> take_heads(Reader& commands) {
   const auto query_norm = commands.take<RmsNormArgs>(Op::RmsNorm);
   const auto query = commands.take<RopeArgs>(Op::Rope);
   const auto key_norm = commands.take<RmsNormArgs>(Op::RmsNorm);
@@ -21,57 +31,70 @@ std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
   const auto keys = commands.take<KvCacheWriteArgs>(Op::KvCacheWrite);
   const auto values = commands.take<KvCacheWriteArgs>(Op::KvCacheWrite);
   if (!query || !key || !keys || !values) return {};
-  const RopeArgs& q = *query;
-  const RopeArgs& k = *key;
+  return Heads{query_norm, key_norm, *query, *key, *keys, *values};
+}
+
+/// Whether all of them are of the same tokens and heads, and each takes up what the one before it left.
+bool fit_together(const Heads& heads) {
+  const RopeArgs &q = heads.query, &k = heads.key;
+  const KvCacheWriteArgs& keys = heads.keys;
   // A norm leaves its result where RoPE, in place, leaves its own.
-  const auto fits = [](const std::optional<RmsNormArgs>& norm, const RopeArgs& rope) {
+  const auto normed = [](const std::optional<RmsNormArgs>& norm, const RopeArgs& rope) {
     return !norm || (norm->output == rope.input && rope.output == rope.input && norm->dim == rope.head_dim &&
                      norm->rows == std::uint64_t{rope.n_tokens} * rope.n_heads);
   };
-  const float* const q_from = query_norm ? query_norm->input : q.input;
-  const float* const k_from = key_norm ? key_norm->input : k.input;
-  const auto written_from = [&](const KvCacheWriteArgs& write) {
+  const auto written = [&](const KvCacheWriteArgs& write) {
     return write.positions == q.positions && write.n_tokens == q.n_tokens && write.n_kv_heads == k.n_heads &&
-           write.head_dim == q.head_dim && write.kv_capacity == keys->kv_capacity && write.f16 == keys->f16;
+           write.head_dim == q.head_dim && write.kv_capacity == keys.kv_capacity && write.f16 == keys.f16;
   };
-  const bool same = q.positions == k.positions && q.freq_factors == k.freq_factors && q.n_tokens == k.n_tokens &&
-                    q.head_dim == k.head_dim && q.rope_dim == k.rope_dim && q.adjacent == k.adjacent &&
-                    q.pair_split == k.pair_split && q.theta == k.theta && q.freq_scale == k.freq_scale &&
-                    (!query_norm || !key_norm || query_norm->eps == key_norm->eps);
-  if (!same || !fits(query_norm, q) || !fits(key_norm, k) || keys->input != k.output || !written_from(*keys) ||
-      !written_from(*values))
-    return {};
+  const bool same_rope = q.positions == k.positions && q.freq_factors == k.freq_factors && q.n_tokens == k.n_tokens &&
+                         q.head_dim == k.head_dim && q.rope_dim == k.rope_dim && q.adjacent == k.adjacent &&
+                         q.pair_split == k.pair_split && q.theta == k.theta && q.freq_scale == k.freq_scale;
+  const bool same_eps = !heads.query_norm || !heads.key_norm || heads.query_norm->eps == heads.key_norm->eps;
+  return same_rope && same_eps && normed(heads.query_norm, q) && normed(heads.key_norm, k) && keys.input == k.output &&
+         written(keys) && written(heads.values);
+}
+
+/// Whether what they write shares no bytes with the rest, but for heads that are rotated in place.
+bool written_apart(const Heads& heads) {
+  const auto& [query_norm, key_norm, q, k, keys, values] = heads;
   const std::uint64_t dim = q.head_dim, tokens = q.n_tokens;
-  const std::uint64_t cache_bytes = std::uint64_t{keys->n_kv_heads} * keys->kv_capacity * dim * (keys->f16 ? 2 : 4);
+  const std::uint64_t cache_bytes = std::uint64_t{keys.n_kv_heads} * keys.kv_capacity * dim * (keys.f16 ? 2 : 4);
   const Bytes written[] = {floats(q.output, tokens * q.n_heads, dim),
                            floats(k.output, tokens * k.n_heads, dim),
-                           {keys->cache, cache_bytes},
-                           {values->cache, cache_bytes}};
-  const Bytes read[] = {floats(q_from, q_from == q.output ? 0 : tokens * q.n_heads, dim),
-                        floats(k_from, k_from == k.output ? 0 : tokens * k.n_heads, dim),
-                        floats(values->input, tokens * k.n_heads, dim),
+                           {keys.cache, cache_bytes},
+                           {values.cache, cache_bytes}};
+  const Bytes read[] = {floats(heads.query_from(), heads.query_from() == q.output ? 0 : tokens * q.n_heads, dim),
+                        floats(heads.key_from(), heads.key_from() == k.output ? 0 : tokens * k.n_heads, dim),
+                        floats(values.input, tokens * k.n_heads, dim),
                         floats(q.freq_factors, q.freq_factors ? q.rope_dim / 2 : 0),
                         {q.positions, tokens * sizeof(std::uint32_t)},
                         floats(query_norm ? query_norm->weight : nullptr, query_norm ? dim : 0),
                         floats(key_norm ? key_norm->weight : nullptr, key_norm ? dim : 0)};
-  if (!apart(written, read)) return {};
-  return HeadsToCacheArgs{.query_from = q_from,
-                          .key_from = k_from,
+  return apart(written, read);
+}
+
+std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
+  const auto heads = take_heads(commands);
+  if (!heads || !fit_together(*heads) || !written_apart(*heads)) return {};
+  const auto& [query_norm, key_norm, q, k, keys, values] = *heads;
+  return HeadsToCacheArgs{.query_from = heads->query_from(),
+                          .key_from = heads->key_from(),
                           .query = q.output,
                           .key = k.output,
-                          .value = values->input,
+                          .value = values.input,
                           .query_norm = query_norm ? query_norm->weight : nullptr,
                           .key_norm = key_norm ? key_norm->weight : nullptr,
                           .positions = q.positions,
                           .freq_factors = q.freq_factors,
-                          .k_cache = keys->cache,
-                          .v_cache = values->cache,
-                          .f16 = keys->f16,
+                          .k_cache = keys.cache,
+                          .v_cache = values.cache,
+                          .f16 = keys.f16,
                           .n_tokens = q.n_tokens,
                           .n_heads = q.n_heads,
                           .n_kv_heads = k.n_heads,
                           .head_dim = q.head_dim,
-                          .kv_capacity = keys->kv_capacity,
+                          .kv_capacity = keys.kv_capacity,
                           .rope_dim = q.rope_dim,
                           .adjacent = q.adjacent,
                           .pair_split = q.pair_split,
@@ -82,7 +105,7 @@ std::optional<HeadsToCacheArgs> heads_to_cache(Reader& commands) {
                                             : 0.0f};
 }
 
-/// `heads` and the attention of its token behind, where no group overwrites what another one reads.
+/// `heads` and the attention of their one token behind them, where no group overwrites what another one reads.
 std::optional<HeadsAttentionArgs> heads_attention(Reader& commands, const HeadsToCacheArgs& heads,
                                                   const Kernel* fused) {
   const auto a = commands.take_alone<AttentionArgs>(Op::Attention, fused);
@@ -141,9 +164,8 @@ std::optional<MoeReduceAddArgs> moe_reduce_add(Reader& commands) {
   const auto add = commands.take<BinaryArgs>(Op::Add);
   if (!reduce || !add) return {};
   const std::uint64_t rows = reduce->n_tokens, dim = reduce->dim, slots = rows * reduce->top_k;
-  if (add->rows != rows || add->cols != dim || add->b_rows != rows) return {};
-  if ((add->a == reduce->output) == (add->b == reduce->output)) return {};
-  const float* const residual = add->a == reduce->output ? add->b : add->a;
+  const float* const residual = other_term(*add, reduce->output);
+  if (add->rows != rows || add->cols != dim || !residual) return {};
   const Bytes written[] = {floats(reduce->output, rows, dim), floats(add->output, rows, dim)};
   std::vector<Bytes> read = {floats(reduce->experts, slots, dim), floats(reduce->weights, slots)};
   if (residual != add->output) read.push_back(floats(residual, rows, dim));
@@ -152,13 +174,8 @@ std::optional<MoeReduceAddArgs> moe_reduce_add(Reader& commands) {
 }
 
 template <class Args>
-Fused one_for_all(Backend backend, Op op, const std::optional<Args>& args, std::span<const Command> replaced) {
-  if (!args) return {};
-  auto command = command_of(RegistryAccess::first(backend, op), *args, replaced);
-  if (!command) return {};
-  Fused fused{.replaced = replaced.size(), .by = {}};
-  fused.by.push_back(*std::move(command));
-  return fused;
+Fused fuse_by(Backend backend, Op op, const std::optional<Args>& args, std::span<const Command> replaced) {
+  return args ? one_for_all(RegistryAccess::first(backend, op), *args, replaced) : Fused{};
 }
 
 Fused fuse_first(Backend backend, std::span<const Command> commands) {
@@ -167,17 +184,17 @@ Fused fuse_first(Backend backend, std::span<const Command> commands) {
   if (to_cache) {
     Reader attended = heads;
     const auto args = heads_attention(attended, *to_cache, RegistryAccess::first(backend, Op::HeadsAttention).get());
-    if (auto fused = one_for_all(backend, Op::HeadsAttention, args, commands.first(attended.taken())); fused.replaced)
+    if (auto fused = fuse_by(backend, Op::HeadsAttention, args, commands.first(attended.taken())); fused.replaced)
       return fused;
   }
-  if (auto fused = one_for_all(backend, Op::HeadsToCache, to_cache, commands.first(heads.taken())); fused.replaced)
+  if (auto fused = fuse_by(backend, Op::HeadsToCache, to_cache, commands.first(heads.taken())); fused.replaced)
     return fused;
   if (auto fused = fuse_products(backend, commands); fused.replaced) return fused;
   const auto reduced = moe_reduce_add(experts);
   if (reduced && !norm_stays(experts, backend, reduced->sum))
-    return one_for_all(backend, Op::MoeReduceAdd, reduced, commands.first(experts.taken()));
+    return fuse_by(backend, Op::MoeReduceAdd, reduced, commands.first(experts.taken()));
   const auto normed = add_norm(sums);
-  return one_for_all(backend, Op::AddNorm, normed, commands.first(sums.taken()));
+  return fuse_by(backend, Op::AddNorm, normed, commands.first(sums.taken()));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "runtime/work.h"
 
 #include <algorithm>
-#include <cstring>
 #include <set>
 #include <span>
 
@@ -16,13 +15,6 @@ namespace mlx_native::detail {
 namespace {
 
 constexpr std::uint64_t kFloat = sizeof(float);
-
-template <class Args>
-Args args_of(const Command& command) {
-  Args args;
-  std::memcpy(&args, command.args.data(), sizeof args);
-  return args;
-}
 
 /// `count` words at an address of the device that the command declared, on the host; none where they cannot be had.
 std::span<const std::uint32_t> words(const Command& command, const std::uint32_t* address, std::uint64_t count) {
