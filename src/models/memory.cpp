@@ -100,4 +100,24 @@ Result<Activations> Activations::allocate(MemoryBudget& memory, const ModelConfi
   return act;
 }
 
+Result<ModelMemory> memory_of(const GgufFile& file, const ModelConfig& config, const ModelOptions& options) {
+  const auto kv_cache = KvCache::bytes(config, options),
+             activations = Activations::bytes(config, options.prefill_chunk);
+  if (!kv_cache || !activations)
+    return error(ErrorKind::BufferAllocationError, "{} tokens of context need more than 2^64 bytes", options.context);
+  ModelMemory memory{.weights = 0, .kv_cache = *kv_cache, .activations = *activations};
+  for (const TensorInfo& info : file.tensors()) {  // vectors are decoded
+    const auto bytes = info.shape.size() == 1 ? checked_mul(info.shape[0], sizeof(float)) : info.byte_len;
+    const auto sum = bytes ? checked_add(memory.weights, *bytes) : std::nullopt;
+    if (!sum) return error(ErrorKind::BufferAllocationError, "the weights need more than 2^64 bytes");
+    memory.weights = *sum;
+  }
+  return memory;
+}
+
+std::optional<std::uint64_t> sum_of(const ModelMemory& memory) {
+  const auto both = checked_add(memory.kv_cache, memory.activations);
+  return both ? checked_add(*both, memory.weights) : std::nullopt;
+}
+
 }  // namespace mlx_native

@@ -1,4 +1,4 @@
-// The memory of a model besides its weights: the KV cache, and what flows between the ops.
+// The memory of a model: how much it needs, the KV cache, and the activations that flow between the ops.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 
 namespace mlx_native {
 
-/// Hands out memory as long as it fits what was free at first. Systems promise more than they have and kill later, when
-/// it is touched.
+/// Hands out memory as long as it fits what was free at first: systems promise more than they have, and kill the
+/// process when it touches it.
 class MemoryBudget {
  public:
   explicit MemoryBudget(const MlxDevice& device) : device_(device), left_(device.free_memory()) {}
@@ -68,5 +68,12 @@ struct Activations {
   static std::optional<std::uint64_t> bytes(const ModelConfig& config, std::uint32_t max_tokens);
   static Result<Activations> allocate(MemoryBudget& memory, const ModelConfig& config, std::uint32_t max_tokens);
 };
+
+/// What a model of the file takes with these options, which were checked. BufferAllocationError for more than 2^64
+/// bytes.
+Result<ModelMemory> memory_of(const GgufFile& file, const ModelConfig& config, const ModelOptions& options);
+
+/// Nullopt: more than 2^64.
+std::optional<std::uint64_t> sum_of(const ModelMemory& memory);
 
 }  // namespace mlx_native

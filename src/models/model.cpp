@@ -4,7 +4,6 @@
 #include <numeric>
 #include <optional>
 
-#include "core/checked.h"
 #include "core/error.h"
 #include "mlx_native/graph.h"
 #include "mlx_native/ops/embedding.h"
@@ -60,26 +59,6 @@ Result<ModelOptions> checked_options(ModelOptions options, const ModelConfig& co
   return options;
 }
 
-std::optional<std::uint64_t> checked_sum(const ModelMemory& memory) {
-  const auto both = checked_add(memory.kv_cache, memory.activations);
-  return both ? checked_add(*both, memory.weights) : std::nullopt;
-}
-
-Result<ModelMemory> memory_of(const GgufFile& file, const ModelConfig& config, const ModelOptions& checked) {
-  const auto kv_cache = KvCache::bytes(config, checked),
-             activations = Activations::bytes(config, checked.prefill_chunk);
-  if (!kv_cache || !activations)
-    return error(ErrorKind::BufferAllocationError, "{} tokens of context need more than 2^64 bytes", checked.context);
-  ModelMemory memory{.weights = 0, .kv_cache = *kv_cache, .activations = *activations};
-  for (const TensorInfo& info : file.tensors()) {  // vectors are decoded
-    const auto bytes = info.shape.size() == 1 ? checked_mul(info.shape[0], sizeof(float)) : info.byte_len;
-    const auto sum = bytes ? checked_add(memory.weights, *bytes) : std::nullopt;
-    if (!sum) return error(ErrorKind::BufferAllocationError, "the weights need more than 2^64 bytes");
-    memory.weights = *sum;
-  }
-  return memory;
-}
-
 }  // namespace
 
 Result<ModelMemory> memory_needed(const GgufFile& file, const ModelOptions& options) {
@@ -94,7 +73,7 @@ Result<Model> Model::load(const GgufFile& file, const MlxDevice& device, const K
   MLXN_ASSIGN(const ModelOptions checked, checked_options(options, config));
   if (device.backend() != Backend::Cpu) {  // which leaves weights where they are
     MLXN_ASSIGN(const ModelMemory needed, memory_of(file, config, checked));
-    MLXN_TRY(MemoryBudget(device).check("the model", checked_sum(needed)));
+    MLXN_TRY(MemoryBudget(device).check("the model", sum_of(needed)));
   }
   WeightLoader weights(file, device);
   MLXN_ASSIGN(Linear embedding, weights.linear("token_embd", config.n_vocab, config.dim));
@@ -244,7 +223,7 @@ MlxBuffer Model::next_token() const { return *state_->act.tokens.slice_view(0, 1
 Result<MlxBuffer> Model::forward_next() {
   State& state = *state_;
   if (state.position == state.options.context)
-    return invalid("1 tokens do not fit: the context of {} holds {} already", state.options.context, state.position);
+    return invalid("the context of {} tokens is full", state.options.context);
   MLXN_TRY(state.set_positions(1, state.position));
   MLXN_TRY(state.start_step());
   ++state.position;
