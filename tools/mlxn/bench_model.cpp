@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
-#include <numeric>
 #include <random>
 
 #include "bench.h"
 #include "command.h"
+#include "inspect.h"
 #include "output.h"
 #include "recipe.h"
 #include "text.h"
@@ -22,13 +21,10 @@ using mlx_native::Model;
 
 struct ModelFacts {
   std::string title;  ///< "qwen3 16.26 M q4_k_m"
-  std::uint64_t bytes = 0, parameters = 0;
+  std::uint64_t bytes = 0, parameters;
 
-  explicit ModelFacts(const GgufFile& file) {
-    for (const auto& tensor : file.tensors()) {
-      bytes += tensor.byte_len;
-      parameters += std::accumulate(tensor.shape.begin(), tensor.shape.end(), std::uint64_t{1}, std::multiplies<>());
-    }
+  explicit ModelFacts(const GgufFile& file) : parameters(value_count(file)) {
+    for (const auto& tensor : file.tensors()) bytes += tensor.byte_len;
     title = fmt::format("{} {} {}", file.metadata_string("general.architecture").value_or("?"), count_text(parameters),
                         file_type_name(file.metadata_u32("general.file_type")));
   }

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstring>
 #include <random>
 #include <set>
 
@@ -14,7 +12,7 @@
 #include "mlx_native/graph.h"
 #include "mlx_native/ops/checksum.h"
 #include "mlx_native/ops/matmul.h"
-#include "mlx_native/quantize.h"
+#include "op_problem.h"
 #include "output.h"
 #include "text.h"
 
@@ -29,14 +27,6 @@ using mlx_native::KernelRegistry;
 using mlx_native::MlxBuffer;
 using mlx_native::MlxDevice;
 
-std::vector<float> random_values(std::size_t count, unsigned seed) {
-  std::mt19937 random(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  std::generate(values.begin(), values.end(), [&] { return normal(random); });
-  return values;
-}
-
 template <class T>
 MlxBuffer upload(const MlxDevice& device, DType dtype, const std::vector<T>& values) {
   auto buffer = must(device.alloc_buffer(values.size() * sizeof(T), dtype, {values.size()}));
@@ -44,172 +34,128 @@ MlxBuffer upload(const MlxDevice& device, DType dtype, const std::vector<T>& val
   return buffer;
 }
 
-/// One product to measure. A dense one is that of a single expert which every token uses.
-struct Problem {
-  GgmlType type;
-  std::uint32_t n, k, m, experts, top_k;
-  bool routed;
-  mlx_native::Precision precision;
+MlxBuffer allocate(const MlxDevice& device, DType dtype, std::size_t count) {
+  return must(device.alloc_buffer(count * mlx_native::dtype_size(dtype), dtype, {count}));
+}
 
-  std::size_t row_bytes() const {
-    const auto layout = *mlx_native::ggml_layout(type);
-    return k / layout.block_values * std::size_t{layout.block_bytes};
-  }
-  std::size_t expert_bytes() const { return n * row_bytes(); }
-  std::size_t weight_bytes() const { return experts * expert_bytes(); }
-  std::size_t output_rows() const { return std::size_t{m} * top_k; }
-};
+std::vector<std::uint32_t> random_experts(const OpProblem& problem) {
+  std::mt19937 random(3);
+  std::uniform_int_distribution<std::uint32_t> any(0, problem.experts - 1);
+  std::vector<std::uint32_t> ids(problem.output_rows());
+  std::generate(ids.begin(), ids.end(), [&] { return any(random); });
+  return ids;
+}
 
-/// Copies of the weights, so many that no cache holds what comes next. Their rows repeat a few encoded ones: times do
-/// not depend on the values, and encoding is slow.
-class Weights {
- public:
-  Weights(const MlxDevice& device, const Problem& problem) : problem_(problem) {
-    constexpr std::size_t kEncodedValues = 1 << 19;
-    constexpr std::size_t kRotation = std::size_t{256} << 20;
-    const std::size_t rows = std::clamp<std::size_t>(kEncodedValues / problem.k, 1, problem.n);
-    pattern_ = must(mlx_native::quantize(problem.type, random_values(rows * problem.k, 1)));
-    constexpr std::size_t kAlignment = 256;
-    const std::size_t bytes = problem.weight_bytes();
-    const std::size_t stride = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-    const std::size_t copies = std::max<std::size_t>(1, (kRotation + stride - 1) / stride);
-    const std::size_t free = device.free_memory();
-    if (copies > free / stride)
-      throw Failure(
-          fmt::format("the weights need {} and the device has {} free", bytes_text(copies * stride), bytes_text(free)));
-    auto all = must(device.alloc_buffer(copies * stride, DType::U8, {copies * stride}));
-    const auto target = must(all.as_mut_slice<std::uint8_t>());
-    for (std::size_t copy = 0; copy < copies; ++copy) {
-      for (std::size_t at = 0; at < bytes; at += pattern_.size())
-        std::memcpy(&target[copy * stride + at], pattern_.data(), std::min(pattern_.size(), bytes - at));
-      copies_.push_back(must(all.slice_view(copy * stride, stride)));
-    }
-  }
-  const MlxBuffer& next() { return copies_[next_++ % copies_.size()]; }
-  /// Decoded row of an expert.
-  std::vector<float> row(std::size_t expert, std::size_t index) const {
-    const std::size_t at = (expert * problem_.expert_bytes() + index * problem_.row_bytes()) % pattern_.size();
-    return must(mlx_native::dequantize(problem_.type, std::span(pattern_).subspan(at, problem_.row_bytes())));
-  }
-
- private:
-  Problem problem_;
-  std::vector<std::uint8_t> pattern_;
-  std::vector<MlxBuffer> copies_;
-  std::size_t next_ = 0;
-};
+/// Throws Failure where the activations do not fit.
+const OpProblem& checked(const OpProblem& problem, const MlxDevice& device) {
+  const std::size_t bytes = sizeof(float) * (std::size_t{problem.m} * problem.k + problem.outputs());
+  if (bytes <= device.free_memory() / 2) return problem;
+  throw Failure(fmt::format("m = {} needs {} of activations and the device has {} free", problem.m, bytes_text(bytes),
+                            bytes_text(device.free_memory())));
+}
 
 struct Measurement {
   double microseconds, floor, gigabytes_per_second, gigaflops, error;  // floor: microseconds of reading the weights
   std::string kernel;
 };
 
-/// Weights that the product must read at least: of a routed one, the experts that occur.
-std::size_t bytes_read(const Problem& problem, const std::vector<std::uint32_t>& ids) {
-  return std::set<std::uint32_t>(ids.begin(), ids.end()).size() * problem.expert_bytes();
-}
+/// A product, and a kernel that only reads the same weights, each as fast as the device runs many of them.
+class OpBench {
+ public:
+  OpBench(const MlxDevice& device, const KernelRegistry& registry, const OpProblem& problem, RotatedWeights& weights)
+      : device_(device),
+        registry_(registry),
+        problem_(checked(problem, device)),
+        weights_(weights),
+        input_values_(random_values(std::size_t{problem.m} * problem.k, 2)),
+        id_values_(random_experts(problem)),
+        bytes_read_(std::set<std::uint32_t>(id_values_.begin(), id_values_.end()).size() * problem.expert_bytes()),
+        words_read_((bytes_read_ + sizeof(std::uint32_t) - 1) / sizeof(std::uint32_t)),
+        input_(upload(device, DType::F32, input_values_)),
+        ids_(upload(device, DType::U32, id_values_)),
+        output_(allocate(device, DType::F32, problem.outputs())),
+        sums_(allocate(device, DType::U32, (words_read_ - 1) / mlx_native::kChecksumWords + 1)) {}
 
-/// Relative L2 error of up to 32 x 32 outputs against float64.
-double error_of(const Problem& problem, const Weights& weights, const std::vector<float>& input,
-                const std::vector<std::uint32_t>& ids, std::span<const float> output) {
-  constexpr std::size_t kSamples = 32;
-  double difference = 0, norm = 0;
-  const std::size_t row_step = (problem.output_rows() + kSamples - 1) / kSamples,
-                    column_step = (problem.n + kSamples - 1) / kSamples;
-  for (std::size_t row = 0; row < problem.output_rows(); row += row_step) {
-    for (std::size_t column = 0; column < problem.n; column += column_step) {
-      const auto weight = weights.row(ids[row], column);
-      const float* x = &input[row / problem.top_k * problem.k];
-      double exact = 0;
-      for (std::size_t i = 0; i < problem.k; ++i) exact += static_cast<double>(weight[i]) * x[i];
-      difference += std::pow(output[row * problem.n + column] - exact, 2);
-      norm += exact * exact;
+  Measurement measure(std::uint32_t repetitions) {
+    const std::uint32_t reads = count_of(&OpBench::record_read), products = count_of(&OpBench::record_product);
+    std::vector<double> floors, times;
+    for (std::uint32_t i = 0; i < repetitions; ++i) {
+      floors.push_back(microseconds(&OpBench::record_read, reads));
+      times.push_back(microseconds(&OpBench::record_product, products));
     }
+    const double time = statistics(times).median;
+    const double flops = 2.0 * static_cast<double>(problem_.outputs()) * problem_.k;
+    const auto output = must(output_.as_slice<float>());
+    return {time,
+            statistics(floors).median,
+            static_cast<double>(bytes_read_) / time * 1e-3,
+            flops / time * 1e-3,
+            sampled_error(problem_, weights_, input_values_, id_values_, output),
+            kernel_};
   }
-  return std::sqrt(difference / norm);
-}
 
-Measurement measure(const MlxDevice& device, const KernelRegistry& registry, const Problem& problem, Weights& weights,
-                    std::uint32_t repetitions) {
-  const std::size_t activations =
-      sizeof(float) * problem.m * (std::size_t{problem.k} + std::size_t{problem.top_k} * problem.n);
-  if (activations > device.free_memory() / 2)
-    throw Failure(fmt::format("m = {} needs {} of activations and the device has {} free", problem.m,
-                              bytes_text(activations), bytes_text(device.free_memory())));
-  const auto input_values = random_values(std::size_t{problem.m} * problem.k, 2);
-  std::vector<std::uint32_t> id_values(problem.output_rows());
-  std::mt19937 random(3);
-  std::uniform_int_distribution<std::uint32_t> any(0, problem.experts - 1);
-  std::generate(id_values.begin(), id_values.end(), [&] { return any(random); });
-  const auto input = upload(device, DType::F32, input_values);
-  const auto ids = upload(device, DType::U32, id_values);
-  const std::size_t outputs = problem.output_rows() * problem.n;
-  auto output = must(device.alloc_buffer(outputs * sizeof(float), DType::F32, {outputs}));
+ private:
+  using Record = void (OpBench::*)(CommandEncoder&);
 
-  const auto record = [&](CommandEncoder& encoder) {
-    const MlxBuffer& weight = weights.next();
-    if (!problem.routed)
-      return must(mlx_native::quantized_matmul_ggml(
-          encoder, registry, device, input, weight, output,
-          {.m = problem.m, .n = problem.n, .k = problem.k, .ggml_type = problem.type, .precision = problem.precision}));
-    must(mlx_native::quantized_matmul_id_ggml(encoder, registry, device, input, weight, ids, output,
-                                              {.n_tokens = problem.m,
-                                               .top_k = problem.top_k,
-                                               .n = problem.n,
-                                               .k = problem.k,
-                                               .n_experts = problem.experts,
-                                               .expert_stride = problem.expert_bytes(),
-                                               .ggml_type = problem.type,
-                                               .precision = problem.precision}));
-  };
-  const std::size_t bytes = bytes_read(problem, id_values),
-                    words = (bytes + sizeof(std::uint32_t) - 1) / sizeof(std::uint32_t);
-  const std::size_t sum_count = (words - 1) / mlx_native::kChecksumWords + 1;
-  auto sums = must(device.alloc_buffer(sum_count * sizeof(std::uint32_t), DType::U32, {sum_count}));
-  const auto record_read = [&](CommandEncoder& encoder) {
-    const auto weight =
-        must(must(weights.next().slice_view(0, words * sizeof(std::uint32_t))).reinterpret(DType::U32, {words}));
-    must(mlx_native::checksum(encoder, registry, device, weight, sums, {.n_words = words}));
-  };
-  std::string kernel;
-  // Many at once, to hide the cost of a commit; on a GPU as a graph, as models run them.
-  const auto run = [&](const auto& record_one, std::uint32_t count) {
-    auto session = must(mlx_native::GraphExecutor(device).begin());
-    for (std::uint32_t i = 0; i < count; ++i) record_one(session.encoder());
+  void record_product(CommandEncoder& encoder) {
+    const MlxBuffer& weight = weights_.next();
+    const auto& [type, n, k, m, experts, top_k, routed, precision] = problem_;
+    if (!routed)
+      return must(
+          mlx_native::quantized_matmul_ggml(encoder, registry_, device_, input_, weight, output_,
+                                            {.m = m, .n = n, .k = k, .ggml_type = type, .precision = precision}));
+    must(mlx_native::quantized_matmul_id_ggml(encoder, registry_, device_, input_, weight, ids_, output_,
+                                              {.n_tokens = m,
+                                               .top_k = top_k,
+                                               .n = n,
+                                               .k = k,
+                                               .n_experts = experts,
+                                               .expert_stride = problem_.expert_bytes(),
+                                               .ggml_type = type,
+                                               .precision = precision}));
+  }
+
+  void record_read(CommandEncoder& encoder) {
+    const auto bytes = must(weights_.next().slice_view(0, words_read_ * sizeof(std::uint32_t)));
+    const auto words = must(bytes.reinterpret(DType::U32, {words_read_}));
+    must(mlx_native::checksum(encoder, registry_, device_, words, sums_, {.n_words = words_read_}));
+  }
+
+  /// Of one of `count` in a row, which hide the cost of a commit; on a GPU they are a graph, as models run them.
+  double microseconds(Record record, std::uint32_t count) {
+    auto session = must(mlx_native::GraphExecutor(device_).begin());
+    for (std::uint32_t i = 0; i < count; ++i) (this->*record)(session.encoder());
     auto kernels = session.encoder().dispatched_kernels();
     kernels.resize(kernels.size() / count);
-    kernel = fmt::format("{}", fmt::join(kernels, " + "));
+    kernel_ = fmt::format("{}", fmt::join(kernels, " + "));
     const auto timed = [](const auto& work) {
       const auto start = std::chrono::steady_clock::now();
       must(work());
       return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
     };
-    if (device.backend() == mlx_native::Backend::Cpu) return timed([&] { return session.finish(); }) / count;
+    if (device_.backend() == mlx_native::Backend::Cpu) return timed([&] { return session.finish(); }) / count;
     auto graph = must(session.record());
     must(graph.replay());
     return timed([&] { return graph.replay(); }) / count;
-  };
-  const auto count_of = [&](const auto& record_one) {
-    constexpr double kMicroseconds = 2000;
-    run(record_one, 1);
-    return static_cast<std::uint32_t>(std::clamp(kMicroseconds / run(record_one, 1), 1.0, 1000.0));
-  };
-  const std::uint32_t reads = count_of(record_read), products = count_of(record);
-  std::vector<double> floors, times;
-  for (std::uint32_t i = 0; i < repetitions; ++i) {
-    floors.push_back(run(record_read, reads));
-    times.push_back(run(record, products));
   }
-  const double time = statistics(times).median;
-  const double flops = 2.0 * static_cast<double>(outputs) * problem.k;
-  const auto result = must(output.as_slice<float>());
-  return {time,
-          statistics(floors).median,
-          static_cast<double>(bytes) / time * 1e-3,
-          flops / time * 1e-3,
-          error_of(problem, weights, input_values, id_values, result),
-          kernel};
-}
+
+  /// So many that they take about two milliseconds.
+  std::uint32_t count_of(Record record) {
+    constexpr double kMicroseconds = 2000;
+    microseconds(record, 1);
+    return static_cast<std::uint32_t>(std::clamp(kMicroseconds / microseconds(record, 1), 1.0, 1000.0));
+  }
+
+  const MlxDevice& device_;
+  const KernelRegistry& registry_;
+  OpProblem problem_;
+  RotatedWeights& weights_;
+  std::vector<float> input_values_;
+  std::vector<std::uint32_t> id_values_;
+  std::size_t bytes_read_, words_read_;  // of the experts that occur
+  MlxBuffer input_, ids_, output_, sums_;
+  std::string kernel_;  // or kernels, of the last product
+};
 
 std::vector<GgmlType> types_of(const BenchOptions& options) {
   if (options.type == "all") {
@@ -223,6 +169,45 @@ std::vector<GgmlType> types_of(const BenchOptions& options) {
   throw Misuse(fmt::format("--type needs one of {} or all, not \"{}\"", fmt::join(names, ", "), options.type));
 }
 
+Json json_of(const BenchOptions& options, const MlxDevice& device, const OpProblem& problem,
+             const Measurement& result) {
+  Json entry = {{"op", options.op},
+                {"type", mlx_native::ggml_type_name(problem.type)},
+                {"n", problem.n},
+                {"k", problem.k},
+                {"m", problem.m}};
+  if (problem.routed) entry.update({{"experts", problem.experts}, {"top_k", problem.top_k}});
+  entry.update({{"backend", mlx_native::backend_name(device.backend())},
+                {"threads", device.parallelism()},
+                {"precision", precision_name(problem.precision)},
+                {"microseconds", result.microseconds},
+                {"floor_microseconds", result.floor},
+                {"weight_gb_per_second", result.gigabytes_per_second},
+                {"gflops", result.gigaflops},
+                {"error", result.error},
+                {"kernel", result.kernel}});
+  return entry;
+}
+
+const std::vector<std::string> kHeads = {"op", "type",    "n",    "k",       "m", "threads",
+                                         "us", "x floor", "GB/s", "GFLOP/s", "E", "kernel"};
+
+std::vector<std::string> row_of(const BenchOptions& options, const MlxDevice& device, const OpProblem& problem,
+                                const Measurement& result) {
+  return {options.op,
+          std::string(mlx_native::ggml_type_name(problem.type)),
+          fmt::format("{}", problem.n),
+          fmt::format("{}", problem.k),
+          fmt::format("{}", problem.m),
+          fmt::format("{}", device.parallelism()),
+          fmt::format("{:.1f}", result.microseconds),
+          fmt::format("{:.2f}", result.microseconds / result.floor),
+          fmt::format("{:.2f}", result.gigabytes_per_second),
+          fmt::format("{:.1f}", result.gigaflops),
+          fmt::format("{:.1e}", result.error),
+          result.kernel};
+}
+
 }  // namespace
 
 void bench_op(const BenchOptions& options) {
@@ -234,47 +219,26 @@ void bench_op(const BenchOptions& options) {
   const bool routed = options.op == "matmul_id";
   const KernelRegistry registry;
   Json list = Json::array();
-  Table table{{false, false, true, true, true, true, true, true, true, true, true, false},
-              {{"op", "type", "n", "k", "m", "threads", "us", "x floor", "GB/s", "GFLOP/s", "E", "kernel"}}};
+  Table table{{false, false, true, true, true, true, true, true, true, true, true, false}, {kHeads}};
   Progress progress(options.threads.size() * types.size() * options.m.size());
   for (const std::uint32_t threads : options.threads) {
     const MlxDevice device = DeviceChoice{threads, options.device.backend}.create();
     for (const GgmlType type : types) {
-      Problem problem{type,
-                      options.n,
-                      options.k,
-                      1,
-                      routed ? options.experts : 1,
-                      routed ? options.top_k : 1,
-                      routed,
-                      options.model.options.precision};
-      Weights weights(device, problem);
+      OpProblem problem{.type = type,
+                        .n = options.n,
+                        .k = options.k,
+                        .m = 1,
+                        .experts = routed ? options.experts : 1,
+                        .top_k = routed ? options.top_k : 1,
+                        .routed = routed,
+                        .precision = options.model.options.precision};
+      RotatedWeights weights(device, problem);
       for (const std::uint32_t m : options.m) {
         problem.m = m;
         progress.show(list.size(), mlx_native::ggml_type_name(type));
-        const auto result = measure(device, registry, problem, weights, options.repetitions);
-        Json entry = {{"op", options.op},
-                      {"type", mlx_native::ggml_type_name(type)},
-                      {"n", options.n},
-                      {"k", options.k},
-                      {"m", m}};
-        if (routed) entry.update({{"experts", problem.experts}, {"top_k", problem.top_k}});
-        entry.update({{"backend", mlx_native::backend_name(device.backend())},
-                      {"threads", device.parallelism()},
-                      {"precision", precision_name(problem.precision)},
-                      {"microseconds", result.microseconds},
-                      {"floor_microseconds", result.floor},
-                      {"weight_gb_per_second", result.gigabytes_per_second},
-                      {"gflops", result.gigaflops},
-                      {"error", result.error},
-                      {"kernel", result.kernel}});
-        list.push_back(std::move(entry));
-        table.rows.push_back(
-            {options.op, std::string(mlx_native::ggml_type_name(type)), fmt::format("{}", options.n),
-             fmt::format("{}", options.k), fmt::format("{}", m), fmt::format("{}", device.parallelism()),
-             fmt::format("{:.1f}", result.microseconds), fmt::format("{:.2f}", result.microseconds / result.floor),
-             fmt::format("{:.2f}", result.gigabytes_per_second), fmt::format("{:.1f}", result.gigaflops),
-             fmt::format("{:.1e}", result.error), result.kernel});
+        const Measurement result = OpBench(device, registry, problem, weights).measure(options.repetitions);
+        list.push_back(json_of(options, device, problem, result));
+        table.rows.push_back(row_of(options, device, problem, result));
       }
     }
   }

@@ -4,9 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <string_view>
+#include <thread>
 #include <type_traits>
 
 #include "command.h"
@@ -114,6 +116,13 @@ CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<st
       ->type_name("N,N,...")
       ->multi_option_policy(CLI::MultiOptionPolicy::Throw)
       ->default_str(fmt::format("{}", fmt::join(values, ",")));
+}
+
+CLI::Option* add_host_threads(CLI::App& app, std::uint32_t& value) {
+  return add_number(app, "-t,--threads", value, 0, kMaxThreads, "threads; 0: one per logical core");
+}
+std::uint32_t host_threads(std::uint32_t chosen) {
+  return chosen ? chosen : std::max(1u, std::thread::hardware_concurrency());
 }
 
 std::string_view precision_name(Precision precision) {

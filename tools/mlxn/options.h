@@ -55,6 +55,10 @@ CLI::Option* add_number(CLI::App& app, const std::string& flags, std::optional<s
 CLI::Option* add_numbers(CLI::App& app, const std::string& flags, std::vector<std::uint32_t>& values, std::uint32_t low,
                          std::uint32_t high, const std::string& help);
 
+/// -t of a command that computes without a device; 0 is one per logical core, as host_threads gives.
+CLI::Option* add_host_threads(CLI::App& app, std::uint32_t& value);
+std::uint32_t host_threads(std::uint32_t chosen);
+
 /// --precision, by the names that precision_name gives.
 CLI::Option* add_precision(CLI::App& app, mlx_native::Precision& value);
 /// "auto", "full", "half", "int8".

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <memory>
 #include <system_error>
-#include <thread>
 
 #include "command.h"
 #include "convert.h"
@@ -92,7 +91,7 @@ int quantize(const Options& options) {
   check(tensors, options);
 
   const auto start = std::chrono::steady_clock::now();
-  const std::uint32_t threads = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  const std::uint32_t threads = host_threads(options.threads);
   const Interrupt interrupt;
   auto writer = must(GgufWriter::create(options.out));
   must(write_metadata(writer, in, *recipe));
@@ -144,7 +143,7 @@ Command add_quantize(CLI::App& app) {
            {.required = true});
   add_text(command, "OUT", options->out, "GGUF file to write; it appears when it is complete", {.required = true});
   add_text(command, "TYPE", options->type, fmt::format("{}", fmt::join(recipe_names(), ", ")), {.required = true});
-  add_number(command, "-t,--threads", options->threads, 0, kMaxThreads, "threads; 0: one per logical core");
+  add_host_threads(command, options->threads);
   add_flag(command, "--allow-requantize", options->allow_requantize, "accept tensors that are quantized already");
   return {&command, [options] { return quantize(*options); }};
 }

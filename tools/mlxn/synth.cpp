@@ -7,7 +7,6 @@
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <thread>
 #include <tuple>
 
 #include "command.h"
@@ -113,8 +112,7 @@ int synth(const Options& options) {
   }
   {
     Progress progress(total);
-    Weights weights(options.seed,
-                    options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency()));
+    Weights weights(options.seed, host_threads(options.threads));
     std::vector<std::uint8_t> piece;
     for (const auto& tensor : tensors) {
       const auto layout = *mlx_native::ggml_layout(tensor.type);
@@ -156,7 +154,7 @@ Command add_synth(CLI::App& app) {
   add_number(command, "-s,--seed", options->seed, 0, UINT64_MAX, "seed of the weights");
   add_text(command, "-o,--output", options->out, "GGUF file to write; it appears when it is complete",
            {.type = "FILE", .required = true});
-  add_number(command, "-t,--threads", options->threads, 0, kMaxThreads, "threads; 0: one per logical core");
+  add_host_threads(command, options->threads);
   return {&command, [options] { return synth(*options); }};
 }
 
