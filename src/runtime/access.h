@@ -40,8 +40,6 @@ struct RegistryAccess {
                                                       const void* args);
   /// Whether a kernel of that op and format is forced for the device's backend.
   static bool forces(const KernelRegistry& registry, const MlxDevice& device, Op op, std::optional<GgmlType> format);
-  /// Whether the device has any kernel of that op and format.
-  static bool has(const MlxDevice& device, Op op, std::optional<GgmlType> format);
   /// The first kernel in the table of that op and format; null: none.
   static std::shared_ptr<const Kernel> first(Backend backend, Op op, std::optional<GgmlType> format = {});
   static Result<std::shared_ptr<const Kernel>> get(const KernelRegistry& registry, std::string_view name,

@@ -225,9 +225,5 @@ std::shared_ptr<const Kernel> RegistryAccess::first(Backend backend, Op op, std:
   return it == builtins().by_key.end() ? nullptr : it->second.front();
 }
 
-bool RegistryAccess::has(const MlxDevice& device, Op op, std::optional<GgmlType> format) {
-  return builtins().by_key.contains(key_of(device.backend(), op, format));
-}
-
 }  // namespace detail
 }  // namespace mlx_native

@@ -43,7 +43,6 @@ class OpDecode : public testing::TestWithParam<std::tuple<Backend, GgmlType>> {
       ASSERT_TRUE(registry.force(kernel->name).has_value());
       for (const MlxDevice& device : devices_of(backend)) check(device, registry);
     }
-    if (!any && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
     EXPECT_TRUE(any);
   }
 };
@@ -102,9 +101,8 @@ TEST_P(OpDecode, IdsOutOfRangeGiveRowsOfNanOrAnError) {
     Guarded<std::uint8_t> table(device, encoded(type, Random(5).values(std::size_t{n_rows + 1} * dim)), 0);
     Guarded<float> output(device, ids.size() * dim, 0);
     auto tokens = written_by_device(device, ids);
-    if (!tokens) return;
     const auto gather = [&](CommandEncoder& encoder) {
-      return embedding_gather_ggml(encoder, registry, device, table.view(), tokens->view(), output.view(),
+      return embedding_gather_ggml(encoder, registry, device, table.view(), tokens.view(), output.view(),
                                    {.n_tokens = 5, .n_rows = n_rows, .dim = dim, .ggml_type = type});
     };
     CommandEncoder encoder = device.command_encoder().value();
@@ -113,7 +111,7 @@ TEST_P(OpDecode, IdsOutOfRangeGiveRowsOfNanOrAnError) {
     const auto y = output.read();
     for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(std::isnan(y[i]), ids[i / dim] >= n_rows) << "value " << i;
 
-    std::ranges::copy(ids, tokens->view().as_mut_slice<std::uint32_t>().value().begin());
+    std::ranges::copy(ids, tokens.view().as_mut_slice<std::uint32_t>().value().begin());
     const auto refused = gather(encoder);
     ASSERT_FALSE(refused.has_value()) << "once the host wrote them, it can be told";
     EXPECT_THAT(refused.error().message, testing::HasSubstr("ids[1] is 4"));

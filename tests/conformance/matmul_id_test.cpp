@@ -30,10 +30,7 @@ class OpMatmulId : public testing::TestWithParam<std::tuple<Backend, GgmlType>> 
   GgmlLayout layout = *ggml_layout(type);
   MlxDevice device = MlxDevice::create(backend).value();
 
-  void SetUp() override {
-    if (kernels().empty() && backend != Backend::Cpu) GTEST_SKIP() << "no kernel yet";
-    ASSERT_FALSE(kernels().empty());
-  }
+  void SetUp() override { ASSERT_FALSE(kernels().empty()); }
 
   std::vector<double> product(const Problem& p, const Operands& o) const {
     // The last expert ends without padding; decode wants whole blocks, and that is what there is.
@@ -194,7 +191,7 @@ TEST_P(OpMatmulId, MoreTokensThanAGridIsWide) {
 }
 
 TEST_P(OpMatmulId, TheThresholdDecidesBetweenTheKernels) {
-  const auto has = [&](Op op) { return detail::RegistryAccess::has(device, op, type); };
+  const auto has = [&](Op op) { return detail::RegistryAccess::first(backend, op, type) != nullptr; };
   if (!has(Op::MatVecId) || !has(Op::MatMatId)) GTEST_SKIP() << "one kind of kernel only";
   const KernelRegistry registry;
   const auto op_of = [&](std::uint32_t n_tokens, OpFunction op) {
@@ -261,9 +258,8 @@ TEST_P(OpMatmulId, DeviceWrittenIdsOutOfRangeGiveRowsOfNan) {
     o.ids.back() = 0x80000005;
     o.want = product(p, o);
     auto ids = written_by_device(device, o.ids);
-    if (!ids) GTEST_SKIP() << "no kernel to write ids with";
     by_every_kernel(p, [&](const KernelRegistry& registry, const detail::Kernel& kernel) {
-      auto y = run_with(device, registry, p, o, ids->view());
+      auto y = run_with(device, registry, p, o, ids.view());
       auto want = o.want;
       for (std::size_t i = 0; i < y.size(); ++i) {
         ASSERT_EQ(std::isnan(y[i]), o.ids[i / p.n] >= 5) << "row " << i / p.n << ", column " << i % p.n;
