@@ -10,8 +10,8 @@
 
 namespace mlx_native {
 
-/// The usual decoder: in every layer, attention looks back over the sequence, then a feed-forward network thinks about
-/// each token. Both read the residual stream and add to it.
+/// The usual decoder: every layer is attention over the sequence so far, then a feed-forward network on each token
+/// alone. Both read the residual stream and add to it.
 template <class FeedForward>
 class Decoder final : public Layers {
  public:

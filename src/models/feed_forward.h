@@ -1,4 +1,4 @@
-// The half of a layer that looks at each token alone.
+// The half of a layer that works on each token alone.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class SwiGlu {
   Linear gate_, up_, down_;
 };
 
-/// hidden += sum over the experts e that the router likes best of p_e SwiGLU_e(x), where x = rms_norm(hidden) and p is
-/// the softmax of W_router x.
+/// hidden += sum of p_e SwiGLU_e(x) over the n_experts_used experts e of largest p, where x = rms_norm(hidden) and p is
+/// the softmax of W_router x, renormalised over those experts if the model says so.
 class MixtureOfExperts {
  public:
   static Result<MixtureOfExperts> load(WeightLoader& weights, const ModelConfig& config, std::uint32_t layer);

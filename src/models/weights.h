@@ -49,7 +49,7 @@ class WeightLoader {
 
   /// Bytes of all that was loaded.
   std::uint64_t bytes() const { return bytes_; }
-  /// A tensor of the file that was never asked for: the model has something that would be ignored.
+  /// A tensor of the file that was not loaded, so that part of the model would be ignored; null: there is none.
   const TensorInfo* unused() const;
 
  private:
