@@ -37,10 +37,10 @@ Result<const Isa*> choose() {
 }
 
 const Result<const Isa*>& preferred() {
-  static const Result<const Isa*> isa = [] {
+  static const auto& isa = *new const auto([] {
     streams_into_l2 = cpu_features().zen4;
     return choose();
-  }();
+  }());
   return isa;
 }
 

@@ -49,12 +49,13 @@ std::string_view op_name(Op op) {
 }
 
 std::span<const std::shared_ptr<const Kernel>> builtin_kernels() {
-  static const auto kernels = [] {
+  // This and other tables are never destroyed: threads may still compute while a program ends.
+  static const auto& kernels = *new const auto([] {
     std::vector<std::shared_ptr<const Kernel>> all;
     for (const BackendEntry& entry : backends())
       for (Kernel& kernel : entry.kernels()) all.push_back(std::make_shared<const Kernel>(std::move(kernel)));
     return all;
-  }();
+  }());
   return kernels;
 }
 
@@ -78,14 +79,14 @@ struct Builtins {
 };
 
 const Builtins& builtins() {
-  static const Builtins all = [] {
+  static const auto& all = *new const auto([] {
     Builtins b;
     for (const KernelPtr& kernel : builtin_kernels()) {
       b.by_name.emplace(kernel->name, kernel);
       b.by_key[key_of(kernel->backend, kernel->op, kernel->format)].push_back(kernel);
     }
     return b;
-  }();
+  }());
   return all;
 }
 
