@@ -42,7 +42,8 @@ struct DeviceOptions {
 };
 
 /// A device: its memory and its queue. Cheap to copy (copies are the same device), thread-safe. A move of this or any
-/// other copyable handle except MlxBuffer is a copy, so that none is ever empty.
+/// other copyable handle except MlxBuffer is a copy, so that none is ever empty. A child of fork() makes its own: a CPU
+/// device's threads stay with the parent, and a commit in the child is InvalidArgument.
 class MlxDevice {
  public:
   MlxDevice(const MlxDevice&) = default;

@@ -37,13 +37,17 @@ class CpuStorage final : public Storage {
   std::shared_ptr<const void> owner_;
 };
 
+Result<void> run(ThreadPool& pool, std::span<const Command> commands) {
+  if (!pool.is_here())
+    return invalid("the device was made before fork(), which copies none of its threads: make one in this process");
+  pool.run([&](Team& team) { run_commands(commands, team); });
+  return {};
+}
+
 class CpuReplay final : public Replay {
  public:
   CpuReplay(ThreadPool& pool, std::span<const Command> commands) : pool_(pool), commands_(commands) {}
-  Result<void> run() override {
-    pool_.run([&](Team& team) { run_commands(commands_, team); });
-    return {};
-  }
+  Result<void> run() override { return cpu::run(pool_, commands_); }
 
  private:
   ThreadPool& pool_;
@@ -53,10 +57,7 @@ class CpuReplay final : public Replay {
 class CpuQueue final : public Queue {
  public:
   explicit CpuQueue(ThreadPool& pool) : pool_(pool) {}
-  Result<void> submit(std::span<const Command> commands) override {
-    pool_.run([&](Team& team) { run_commands(commands, team); });
-    return {};
-  }
+  Result<void> submit(std::span<const Command> commands) override { return run(pool_, commands); }
   Result<void> wait() override { return {}; }
   Result<std::unique_ptr<Replay>> prepare(std::span<const Command> commands) override {
     return std::make_unique<CpuReplay>(pool_, commands);

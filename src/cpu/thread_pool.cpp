@@ -149,7 +149,7 @@ ThreadPool::~ThreadPool() { stop(); }
 void ThreadPool::stop() {
   stopping_.store(true, std::memory_order_relaxed);
   generation_.next();
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_) is_here() ? thread.join() : thread.detach();
 }
 
 void ThreadPool::run(const std::function<void(Team&)>& body) {

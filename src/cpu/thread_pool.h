@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -70,6 +72,8 @@ class ThreadPool {
   ~ThreadPool();
 
   std::uint32_t count() const { return count_; }
+  /// False in a child of fork(), where there are no threads but the caller's.
+  bool is_here() const { return threads_.empty() || ::getpid() == process_; }
   /// Calls body once on every worker and returns when all are done. Callers on several threads take turns.
   void run(const std::function<void(Team&)>& body);
 
@@ -78,6 +82,7 @@ class ThreadPool {
   void stop();
 
   const std::uint32_t count_;
+  const pid_t process_ = ::getpid();
   TeamState state_;
   Team first_;
   std::mutex turn_;
