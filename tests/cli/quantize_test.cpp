@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <csignal>
 #include <map>
@@ -205,6 +206,21 @@ TEST(CliQuantize, NanInTheModelIsNamed) {
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.error_lines(), 1u);
   EXPECT_THAT(outcome.err, HasSubstr("blk.0.ffn_up.weight"));
+  EXPECT_EQ(dir.entries(), 1u);
+}
+
+TEST(CliQuantize, AFileLargerThanTheShellAllowsIsAnErrorAndLeavesNothing) {
+  const TempDir dir;
+  const auto in = dir / "in.gguf";
+  write_model(in, {{"blk.0.ffn_up.weight", {256, 1024}}}, 1);
+  rlimit before;
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{64 << 10, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto outcome = mlxn({"quantize", in.string(), (dir / "out.gguf").string(), "q8_0"});
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("File too large"));
   EXPECT_EQ(dir.entries(), 1u);
 }
 

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <exception>
 #include <new>
@@ -108,6 +109,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   keep_standard_places();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond `ulimit -f` is an error of the write
   std::set_terminate(end_without_memory);
   try {
     return run(argc, argv);
