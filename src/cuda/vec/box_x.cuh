@@ -7,9 +7,6 @@
 
 namespace mlx_native::cuda {
 
-/// Makes the compiler have a value here.
-__device__ __forceinline__ void settle(std::uint32_t& value) { asm volatile("" : "+r"(value)); }
-
 /// Where it lies in shared memory.
 struct BoxX {
   const BoxPlan& p;

@@ -239,8 +239,13 @@ struct DigitUnit {
   }
 };
 
-/// The planes of each row of x, lowest first, added: of rows g and then g + 8 those of x of columns 2 t and 2 t + 1, in
-/// lanes that have any.
+/// The planes of a row of x, lowest first, a lane each, added.
+__device__ __forceinline__ float add_planes(float plane, int t) {
+  float sum = t < kPlanes ? plane : 0.0f;
+  sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+  return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+}
+/// Those of each row of x: of rows g and then g + 8 those of x of columns 2 t and 2 t + 1, in lanes that have any.
 template <int kRows, int T>
 __device__ __forceinline__ float4 add_planes(const Sums<T>& sums, int t) {
   float both[4];
@@ -248,10 +253,7 @@ __device__ __forceinline__ float4 add_planes(const Sums<T>& sums, int t) {
   for (int half = 0; half < 2; ++half) {
     float a = sums[0][2 * half], b = sums[0][2 * half + 1];
     if constexpr (kRows == 2) {
-      // A plane a lane.
-      if (t == kPlanes) a = b = 0.0f;
-      a += __shfl_xor_sync(0xffffffffu, a, 1), b += __shfl_xor_sync(0xffffffffu, b, 1);
-      a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
+      a = add_planes(a, t), b = add_planes(b, t);
     } else {
       // Planes 0 and 1 in pairs of lanes, and plane 2 in the first pair's second product.
       a += __shfl_xor_sync(0xffffffffu, a, 2), b += __shfl_xor_sync(0xffffffffu, b, 2);
@@ -261,13 +263,18 @@ __device__ __forceinline__ float4 add_planes(const Sums<T>& sums, int t) {
   }
   return make_float4(both[0], both[1], both[2], both[3]);
 }
-/// Stores them: [row of W][kRows rows of x].
+/// Stores them: [row of W][kRows rows of x]. One row of x has the columns of two, and the others' sums are not used.
 template <int kRows, int T>
 __device__ __forceinline__ void store_planes(const Sums<T>& sums, float* to, int g, int t) {
-  const float4 both = add_planes<kRows, T>(sums, t);
-  if (2 * t >= kRows) return;
-  *reinterpret_cast<float2*>(to + g * kRows + 2 * t) = make_float2(both.x, both.y);
-  *reinterpret_cast<float2*>(to + (g + 8) * kRows + 2 * t) = make_float2(both.z, both.w);
+  if constexpr (kRows == 1) {
+    const float low = add_planes(sums[0][0], t), high = add_planes(sums[0][2], t);
+    if (t == 0) to[g] = low, to[g + 8] = high;
+  } else {
+    const float4 both = add_planes<kRows, T>(sums, t);
+    if (2 * t >= kRows) return;
+    *reinterpret_cast<float2*>(to + g * kRows + 2 * t) = make_float2(both.x, both.y);
+    *reinterpret_cast<float2*>(to + (g + 8) * kRows + 2 * t) = make_float2(both.z, both.w);
+  }
 }
 
 /// Where a unit of a row of x goes: its column in each plane, and what its sums and factors are written to.
@@ -345,12 +352,15 @@ __device__ __forceinline__ void write_sums(const std::uint32_t (&words)[2][kPlan
   }
 }
 
-/// Writes the digits of a unit, an integer below 2^22 each, and their sums.
-template <class U>
-__device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitPlace& to, int lane) {
-  const std::uint32_t exponent = largest_exponent(all);
-  const float scale = __uint_as_float((275 - exponent) << 23);
-  std::uint32_t words[2][kPlanes];
+/// The digits of a lane's values of a unit, by planes, and the exponent of the unit's largest.
+struct UnitDigits {
+  std::uint32_t exponent, words[2][kPlanes];
+};
+/// Of integers below 2^22.
+__device__ __forceinline__ UnitDigits digits_of(const LoadedUnit& all) {
+  UnitDigits of;
+  of.exponent = largest_exponent(all);
+  const float scale = __uint_as_float((275 - of.exponent) << 23);
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     const float value[4] = {all.v[i].x, all.v[i].y, all.v[i].z, all.v[i].w};
@@ -362,16 +372,28 @@ __device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitP
                         low23 = __byte_perm(digits[2], digits[3], 0x5140),
                         high01 = __byte_perm(digits[0], digits[1], 0x0062),
                         high23 = __byte_perm(digits[2], digits[3], 0x0062);
-    words[i][0] = __byte_perm(low01, low23, 0x5410) ^ 0x80808080u;
-    words[i][1] = __byte_perm(low01, low23, 0x7632) ^ 0x80808080u;
-    words[i][2] = __byte_perm(high01, high23, 0x5410) ^ 0x80808080u;
-    const int run = 8 * i + lane / 4;
-    std::uint8_t* const word = to.x + 64 * (run / 4) + 16 * (lane % 4) + 4 * (run % 4);
-#pragma unroll
-    for (int p = 0; p < kPlanes; ++p) *reinterpret_cast<std::uint32_t*>(word + p * to.plane_bytes) = words[i][p];
+    of.words[i][0] = __byte_perm(low01, low23, 0x5410) ^ 0x80808080u;
+    of.words[i][1] = __byte_perm(low01, low23, 0x7632) ^ 0x80808080u;
+    of.words[i][2] = __byte_perm(high01, high23, 0x5410) ^ 0x80808080u;
   }
-  if constexpr (U::kSumBytes != 0) write_sums<U>(words, to, lane);
-  if (lane < kPlanes) to.factors[to.column + lane * to.next] = factor_of(exponent, int(exponent) - 148 + 8 * lane);
+  return of;
+}
+/// Writes them, and their sums.
+template <class U>
+__device__ __forceinline__ void write_digits(const UnitDigits& digits, const DigitPlace& to, int lane) {
+  std::uint8_t* const x = to.x + 64 * (lane / 16) + 16 * (lane % 4) + lane / 4 % 4 * 4;  // runs of 16 by words
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+#pragma unroll
+    for (int p = 0; p < kPlanes; ++p)
+      *reinterpret_cast<std::uint32_t*>(x + p * to.plane_bytes + 128 * i) = digits.words[i][p];
+  if constexpr (U::kSumBytes != 0) write_sums<U>(digits.words, to, lane);
+  if (lane < kPlanes)
+    to.factors[to.column + lane * to.next] = factor_of(digits.exponent, int(digits.exponent) - 148 + 8 * lane);
+}
+template <class U>
+__device__ __forceinline__ void split_digits(const LoadedUnit& all, const DigitPlace& to, int lane) {
+  write_digits<U>(digits_of(all), to, lane);
 }
 
 /// Of each `lanes` lanes, a power of two.
@@ -397,14 +419,15 @@ __device__ __forceinline__ void store_unit(float* to, const LoadedUnit& all, int
 template <class U, class Place>
 __device__ __forceinline__ void split_all_digits(std::uint32_t first, std::uint32_t step, std::uint32_t count, int lane,
                                                  const Place& place) {
-  // One unit's loads are under way while another is split. Not unrolled: code that is run once is slow to come.
+  // A unit's loads are under way while the digits before are written. Not unrolled: code that is run once is slow to
+  // come.
   if (first >= count) return;
-  LoadedUnit next = load_unit(place(first).from, lane);
+  LoadedUnit now = load_unit(place(first).from, lane);
 #pragma unroll 1
   for (std::uint32_t at = first; at < count; at += step) {
-    const LoadedUnit now = next;
-    if (at + step < count) next = load_unit(place(at + step).from, lane);
-    split_digits<U>(now, place(at), lane);
+    const UnitDigits digits = digits_of(now);
+    if (at + step < count) now = load_unit(place(at + step).from, lane);
+    write_digits<U>(digits, place(at), lane);
   }
 }
 

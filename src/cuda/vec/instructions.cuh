@@ -34,6 +34,23 @@ __device__ __forceinline__ void multiply_half_tile(float (&c)[4], std::uint32_t 
       : "r"(a0), "r"(a1), "r"(b));
 }
 
+/// Makes the compiler have a value here.
+__device__ __forceinline__ void settle(std::uint32_t& value) { asm volatile("" : "+r"(value)); }
+
+/// The warp's number, of which the compiler then knows that it is the same in all lanes.
+__device__ __forceinline__ std::uint32_t own_warp() { return __shfl_sync(0xffffffffu, threadIdx.x / 32, 0); }
+/// The lane's number and shared memory's address, once: the compiler would make them anew from special registers.
+__device__ __forceinline__ std::uint32_t own_lane() {
+  std::uint32_t lane = threadIdx.x % 32;
+  settle(lane);
+  return lane;
+}
+__device__ __forceinline__ std::uint8_t* settled(const std::uint8_t* shared) {
+  std::uint32_t address = shared_address(shared);
+  settle(address);
+  return static_cast<std::uint8_t*>(__cvta_shared_to_generic(address));
+}
+
 /// Byte i of a word, signed.
 __device__ __forceinline__ int signed_byte(std::uint32_t word, int i) {
   return int(pick_bytes(word, 0, std::uint32_t(i) * 0x1111u | 0x8880u));

@@ -157,114 +157,136 @@ __device__ __forceinline__ void finish_turn(const StreamPlan& p, std::uint32_t f
 constexpr std::uint32_t kNormWarps = 8;
 
 /// Leaves the kNormWarps parts of the sum of squares of rows of x, in the order of rms_norm (gpu/kernels): a row is
-/// read by 32 lanes, or by 256 if it is long.
+/// read by 32 lanes, or by 256 if it is long. k: a multiple of 256.
 __device__ __forceinline__ void sum_squares(const float* x, std::uint32_t rows, std::uint32_t k, float* squares,
                                             std::uint32_t warp, int lane) {
   if (warp >= kNormWarps) return;
-  const std::uint32_t lanes = k <= gpu::RmsNormShape::kMostOfSimdgroup ? 32 : 32 * kNormWarps,
-                      thread = 32 * warp + std::uint32_t(lane);
-  constexpr std::uint32_t kAtOnce = 16;
+  const auto sum_row = [&]<std::uint32_t kLanes>(const float* from) {
+    constexpr std::uint32_t kAtOnce = 16;
+    float sum = 0.0f;
+#pragma unroll 1
+    for (std::uint32_t rest = k / kLanes;; rest -= kAtOnce, from += kAtOnce * kLanes) {
+      float v[kAtOnce];
+#pragma unroll
+      for (std::uint32_t j = 0; j < kAtOnce; ++j) v[j] = j < rest ? from[j * kLanes] : 0.0f;
+#pragma unroll
+      for (std::uint32_t j = 0; j < kAtOnce; ++j) sum = fmaf(v[j], v[j], sum);
+      if (rest <= kAtOnce) return sum;
+    }
+  };
+  std::uint32_t first = 32 * warp + std::uint32_t(lane);
+  settle(first);
 #pragma unroll 1
   for (std::uint32_t row = 0; row < rows; ++row, x += k) {
     float sum = 0.0f;
-    if (thread < lanes) {
-#pragma unroll 1
-      for (std::uint32_t begin = thread; begin < k; begin += kAtOnce * lanes) {
-        float v[kAtOnce];
-#pragma unroll
-        for (std::uint32_t j = 0; j < kAtOnce; ++j) v[j] = begin + j * lanes < k ? x[begin + j * lanes] : 0.0f;
-#pragma unroll
-        for (std::uint32_t j = 0; j < kAtOnce; ++j) sum = fmaf(v[j], v[j], sum);
-      }
-    }
+    if (k > gpu::RmsNormShape::kMostOfSimdgroup)
+      sum = sum_row.template operator()<32 * kNormWarps>(x + first);
+    else if (warp == 0)
+      sum = sum_row.template operator()<32>(x + first);
     sum = lane_sum(sum);
     if (lane == 0) squares[row * kNormWarps + warp] = sum;
   }
 }
+/// Of its parts, in the order of lane_sum().
+__device__ __forceinline__ float add_squares(const float* squares) {
+  static_assert(kNormWarps == 8);
+  const float4 a = reinterpret_cast<const float4*>(squares)[0], b = reinterpret_cast<const float4*>(squares)[1];
+  return (a.x + b.x + (a.z + b.z)) + (a.y + b.y + (a.w + b.w));
+}
 
-/// kRows: 2 or 4, at least p.m. Two teams take turns; warps of a team take turns to finish its.
+/// kRows: 1, 2 or 4, at least p.m. Two teams take turns; warps of a team take turns to finish its.
 ///
-/// Code comes slowly where it is run for the first time, so there is little of it: nothing twice, few loops unrolled.
+/// All warps split x, four on each scheduler, so that an instruction there counts four times. Code comes slowly where
+/// it is run for the first time, so there is little of it: nothing twice, few loops unrolled.
 template <class Format, int kRows>
 __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32_t group, std::uint32_t groups) {
 #if __CUDA_ARCH__ >= 900
   using U = DigitUnit<Format>;
-  constexpr int T = (kPlanes * kRows + 7) / 8, kColumns = kPlanes * kRows, kPartial = 16 * kRows;
-  constexpr int kWarps = int(kStreamTeams * kStreamWarps), kThreads = 32 * kWarps;
+  constexpr int kStored = kStoredRows<kRows>, kColumns = kPlanes * kStored, T = (kColumns + 7) / 8;
+  constexpr int kPartial = 16 * kRows, kWarps = int(kStreamTeams * kStreamWarps), kThreads = 32 * kWarps;
   static_assert(kColumns == DigitColumns<T>::columns);
-  extern __shared__ __align__(128) std::uint8_t shared[];
-  StreamBarriers& barriers = *reinterpret_cast<StreamBarriers*>(shared);
-  Handover* const stages = barriers.stages;
-  std::uint8_t* const ring = shared + RingRoom::kRingAt;
-  const std::uint32_t warp = threadIdx.x / 32, team = warp / kStreamWarps, of_team = warp % kStreamWarps;
-  const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
+  extern __shared__ __align__(128) std::uint8_t bytes[];
+  const std::uint32_t warp = own_warp(), team = warp / kStreamWarps, of_team = warp % kStreamWarps;
+  const int lane = int(own_lane()), g = lane / 4, t = lane % 4;
   const StreamWork work(p, group, groups);
 
   allow_next();
   // The instruction takes its address from a uniform register: a lane of every warp.
   if (lane == 0) {
     static_assert(kMostStages < kWarps);
+    auto& [stages, split] = *reinterpret_cast<StreamBarriers*>(bytes);
     if (warp < kMostStages)
       stages[warp].full.init(p.boxes ? 1 : kStreamLoaders), stages[warp].empty.init_for_warps(kStreamWarps);
-    if (warp == kMostStages) barriers.split.init_for_warps(kWarps);
+    if (warp == kMostStages) split.init_for_warps(kWarps);
     fence_barrier_init();
   }
   __syncthreads();
-  if (warp >= kWarps) return stream_weights<U>(p, work, ring, barriers, warp - kWarps, std::uint32_t(lane));
+  if (warp >= kWarps)
+    return stream_weights<U>(p, work, bytes + RingRoom::kRingAt, *reinterpret_cast<StreamBarriers*>(bytes),
+                             warp - kWarps, std::uint32_t(lane));
 
+  std::uint8_t* const shared = settled(bytes);
+  StreamBarriers& barriers = *reinterpret_cast<StreamBarriers*>(shared);
+  Handover* const stages = barriers.stages;
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
   float* const factors = reinterpret_cast<float*>(shared + p.factors_at);
   std::uint8_t* const sums_of_x = shared + p.sums_at;
   std::uint8_t* const x = shared + p.x_at;
+  const std::uint32_t m = kRows == 1 ? 1 : p.m, x_units = m * p.units;
   const auto meet = [] { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); };
 
   // The lane's columns. Those of no row or plane repeat another, and their sums are not used.
-  const std::uint8_t* column[T];
+  std::uint32_t column[T];
 #pragma unroll
   for (int i = 0; i < T; ++i) {
     const std::uint32_t c = 8 * i + g;
-    column[i] = x + (min(c / kRows, std::uint32_t(kPlanes - 1)) * p.m + min(c % kRows, p.m - 1)) * p.x_stride;
+    column[i] = p.x_at + (min(c / kStored, std::uint32_t(kPlanes - 1)) * m + min(c % kStored, m - 1)) * p.x_stride;
+    settle(column[i]);
   }
-  const std::uint32_t own_unit = of_team & p.step_units - 1, own_slab = of_team >> 3 - p.step_slabs_log2;
-  const std::uint32_t box = of_team >> p.box_units_log2, of_box = of_team & (1u << p.box_units_log2) - 1;
-  const std::uint8_t* const own_row = ring + (16 * box + g) * p.pitch + of_box * U::kRowBytes;
+  std::uint32_t own_unit = of_team & p.step_units - 1, own_slab = of_team >> 3 - p.step_slabs_log2;
+  std::uint32_t of_box = of_team & (1u << p.box_units_log2) - 1;
+  std::uint32_t own_row =
+      RingRoom::kRingAt + (16 * (of_team >> p.box_units_log2) + g) * p.pitch + of_box * U::kRowBytes;
+  settle(own_unit), settle(own_slab), settle(own_row);
+  if constexpr (!U::kAligned) settle(of_box);
 
   // Units of x in turn: a row's, then the next one's.
-  std::uint32_t row = 0, unit = warp;
-  const auto wrap = [&] {
-    while (unit >= p.units) unit -= p.units, ++row;
+  const auto row_of = [&](std::uint32_t at) {
+    std::uint32_t row = 0;
+    if constexpr (kRows > 1)
+      for (; at >= p.units; at -= p.units) ++row;
+    return row;
   };
-  wrap();
-  LoadedUnit next = {}, next_weights = {};
-  if (p.norm && row < p.m) next_weights = load_unit(p.norm + unit * U::kValues, lane);
+  LoadedUnit now = {}, weights = {};
+  const auto load_weights = [&](std::uint32_t at) {
+    if (p.norm) weights = load_unit(p.norm + (at - row_of(at) * p.units) * U::kValues, lane);
+  };
+  if (warp < x_units) load_weights(warp);
   await_previous();
-  if (row < p.m) next = load_unit(p.input + warp * U::kValues, lane);
+  if (warp < x_units) now = load_unit(p.input + warp * U::kValues, lane);
   if (p.norm) {
-    sum_squares(p.input, p.m, p.k, partials, warp, lane);
+    sum_squares(p.input, m, p.k, partials, warp, lane);
     meet();
   }
-  // One unit's loads are under way while another is split. Not unrolled: code that is run once is slow to come.
+  // A unit's loads are under way while the digits before are written. Not unrolled: code that is run once is slow to
+  // come.
 #pragma unroll 1
-  for (std::uint32_t at = warp; row < p.m; at += kWarps) {
-    const std::uint32_t now_row = row, now_unit = unit;
-    LoadedUnit now = next;
-    const LoadedUnit weights = next_weights;
-    unit += kWarps;
-    wrap();
-    if (row < p.m) {
-      next = load_unit(p.input + (at + kWarps) * U::kValues, lane);
-      if (p.norm) next_weights = load_unit(p.norm + unit * U::kValues, lane);
-    }
+  for (std::uint32_t at = warp; at < x_units; at += kWarps) {
+    const std::uint32_t row = row_of(at), unit = at - row * p.units;
     if (p.norm) {
-      const float sum = lane_sum<kNormWarps>(partials[now_row * kNormWarps + lane % kNormWarps]);
+      const float sum = add_squares(partials + row * kNormWarps);
       scale_unit(now, 1.0f / square_root(sum / float(p.k) + p.eps), weights);
-      if (p.normed && group == min(now_unit, groups - 1)) store_unit(p.normed + at * U::kValues, now, lane);
+      if (p.normed && group == min(unit, groups - 1)) store_unit(p.normed + at * U::kValues, now, lane);
     }
-    split_digits<U>(
-        now,
-        {nullptr, x + now_row * p.x_stride + now_unit * U::kXBytes, p.m * p.x_stride,
-         sums_of_x + now_unit * (U::kSumBytes * kColumns), factors + now_unit * kColumns, kColumns, now_row, kRows},
-        lane);
+    const UnitDigits digits = digits_of(now);
+    if (const std::uint32_t next = at + kWarps; next < x_units) {
+      now = load_unit(p.input + next * U::kValues, lane);
+      load_weights(next);
+    }
+    write_digits<U>(digits,
+                    {nullptr, x + row * p.x_stride + unit * U::kXBytes, m * p.x_stride,
+                     sums_of_x + unit * (U::kSumBytes * kColumns), factors + unit * kColumns, kColumns, row, kStored},
+                    lane);
   }
   barriers.split.arrive_as_warp(lane);
   meet();
@@ -295,10 +317,11 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
           columns.sums = sums_of_x + own * (U::kSumBytes * kColumns);
 #pragma unroll
           for (int c = 0; c < T; ++c) {
-            columns.at[c] = column[c] + own * U::kXBytes;
+            columns.at[c] = shared + column[c] + own * U::kXBytes;
             columns.factor[c] = *reinterpret_cast<const float2*>(factors + own * kColumns + 8 * c + 2 * t);
           }
-          Rows of{{own_row + place * p.stage_bytes, own_row + place * p.stage_bytes + 8 * p.pitch}};
+          const std::uint8_t* const weights_at = shared + own_row + place * p.stage_bytes;
+          Rows of{{weights_at, weights_at + 8 * p.pitch}};
           if constexpr (!U::kAligned) {
 #pragma unroll
             for (int r = 0; r < 2; ++r) of.at[r] += (row_at[r] + (own - of_box) * U::kRowBytes) % 16;
@@ -323,9 +346,9 @@ __device__ __forceinline__ void stream_products(const StreamPlan& p, std::uint32
 #endif
 }
 
-/// Threads that registers are dealt for: of two rows of x more than there are, so that a small kernel's group finds
+/// Threads that registers are dealt for: up to two rows of x more than there are, so that a small kernel's group finds
 /// some too.
-constexpr int stream_threads(int rows) { return rows == 2 ? 768 : kStreamThreads; }
+constexpr int stream_threads(int rows) { return rows <= 2 ? 768 : kStreamThreads; }
 
 template <class Format, int kRows>
 __global__ void __launch_bounds__(stream_threads(kRows), 1) stream_kernel(const __grid_constant__ StreamPlan p) {

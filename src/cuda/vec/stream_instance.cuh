@@ -32,8 +32,9 @@ extern template struct VecStreamFused<Q6_K>;
 template <class Format, int kRows>
 constexpr StreamShape stream_shape() {
   using U = DigitUnit<Format>;
-  constexpr std::uint32_t kColumns = kPlanes * kRows;
+  constexpr std::uint32_t kColumns = kPlanes * kStoredRows<kRows>;
   return {.rows = kRows,
+          .planes = kPlanes,
           .columns = kColumns,
           .row_bytes = U::kRowBytes,
           .x_bytes = U::kXBytes,
@@ -138,20 +139,20 @@ inline std::uint32_t deal_groups(StreamPair& pair, std::uint32_t most) {
   return pair.groups + second(pair.groups);
 }
 
-template <class First, class Second>
+template <class First, class Second, int kRows>
 bool launch_pair(Launch& on, StreamPair pair) {
   StreamPlan &first = pair.plan[0], &second = pair.plan[1];
   if (on.machine.multiprocessors < 2) return false;
   set_steps(first), set_steps(second);
   const std::uint32_t groups = deal_groups(pair, on.machine.multiprocessors);
-  if (!spread_stream<First, 2>(first, on.machine, pair.groups) ||
-      !spread_stream<Second, 2>(second, on.machine, groups - pair.groups))
+  if (!spread_stream<First, kRows>(first, on.machine, pair.groups) ||
+      !spread_stream<Second, kRows>(second, on.machine, groups - pair.groups))
     return false;
   // x, which is normed here, waits for what is on its way.
   first.early = second.early = 1;
   if (on.status == cudaSuccess) on.status = map_boxes(first);
   if (on.status == cudaSuccess) on.status = map_boxes(second);
-  on.start(reinterpret_cast<const void*>(&stream_pair_kernel<First, Second, 2>),
+  on.start(reinterpret_cast<const void*>(&stream_pair_kernel<First, Second, kRows>),
            {groups, kStreamThreads, std::max(first.shared_bytes, second.shared_bytes)}, &pair,
            may_begin(on, first) && may_begin(on, second));
   return true;
@@ -174,7 +175,8 @@ bool launch_with_partner(Launch& on, const StreamPlan& plan) {
       return false;
     const std::size_t before = on.taken;
     on.taken += 1 + add_alike<Partner, Args>(other, rest.subspan(1), kEntry);
-    if (launch_pair<Format, Partner>(on, pair)) return true;
+    if (plan.m == 1 ? launch_pair<Format, Partner, 1>(on, pair) : launch_pair<Format, Partner, 2>(on, pair))
+      return true;
     on.taken = before;
   }
   return false;
@@ -187,7 +189,9 @@ bool launch_streams(Launch& on, const Args& args) {
   if (!on.machine.hopper || !begin_plan<Format>(plan, fused(args))) return false;
   on.taken = add_alike<Format, Args>(plan, on.followers, on.call.entry);
   if (launch_with_partner<Format, Args>(on, plan)) return true;
-  return plan.m <= 2 ? launch_stream<Format, 2>(on, plan) : launch_stream<Format, 4>(on, plan);
+  return plan.m == 1   ? launch_stream<Format, 1>(on, plan)
+         : plan.m == 2 ? launch_stream<Format, 2>(on, plan)
+                       : launch_stream<Format, 4>(on, plan);
 }
 
 template <class Format>

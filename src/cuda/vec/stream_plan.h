@@ -43,9 +43,13 @@ struct StreamPlan {
 constexpr std::uint32_t kStreamTeams = 2, kStreamWarps = 8, kStreamLoaders = 2, kMostStages = 12;
 constexpr int kStreamThreads = 32 * (kStreamTeams * kStreamWarps + kStreamLoaders);
 
+/// Rows of x whose columns there is room for: of one those of two.
+template <int kRows>
+constexpr int kStoredRows = kRows == 1 ? 2 : kRows;
+
 /// What a plan depends on besides the problem.
 struct StreamShape {
-  std::uint32_t rows, columns;                  // of x, of products
+  std::uint32_t rows, planes, columns;          // of x, of a row of x, of products
   std::uint32_t row_bytes, x_bytes, sum_bytes;  // of a unit: of a row of W, of a column of x, of all sums
   bool aligned;
 };
@@ -79,7 +83,7 @@ inline bool spread(StreamPlan& plan, const StreamShape& shape, std::size_t bytes
   plan.partials_at = room.take((plan.gated ? 4 : 2) * kStreamTeams * kStreamWarps * 16 * shape.rows * sizeof(float));
   plan.factors_at = room.take(plan.units * shape.columns * sizeof(float));
   plan.sums_at = room.take(plan.units * shape.sum_bytes);
-  plan.x_at = room.take(std::size_t{shape.columns / shape.rows} * plan.m * plan.x_stride);
+  plan.x_at = room.take(std::size_t{shape.planes} * plan.m * plan.x_stride);
   room.leave(256);  // columns that are none are read too
   if (!room.put_ring(plan, bytes, {.fewest = kStreamTeams + 1, .most = most_stages, .teams = kStreamTeams},
                      {&plan.partials_at, &plan.factors_at, &plan.sums_at, &plan.x_at}))
