@@ -25,12 +25,11 @@ struct RoutedSlab {
   std::uint32_t token, choice;
   std::uint32_t local;  // which of the group's rows of x
   __device__ __forceinline__ RoutedSlab(const RoutedPlan& plan, std::uint32_t slab) : p(plan), local(0) {
-    const std::uint32_t slot_slabs = p.slot_rows / 16, slots = p.tokens * p.top_k;
-    slot = slab / slot_slabs;
-    row = 16 * (slab - slot * slot_slabs);
-    product = slot / slots;
-    slot -= product * slots;
-    token = slot / p.top_k;
+    const std::uint32_t slots = p.tokens * p.top_k;
+    slot = p.by_slot_slabs(slab);
+    row = 16 * slab - slot * p.slot_rows;
+    for (product = 0; slot >= slots; ++product) slot -= slots;
+    token = p.by_top_k(slot);
     choice = slot - token * p.top_k;
   }
   __device__ __forceinline__ void advance(std::uint32_t slabs) {
@@ -56,12 +55,12 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   Handover *const stages = barriers.stages, *const slots = barriers.slots;
   std::uint8_t* const ring = shared + RingRoom::kRingAt;
   float* const partials = reinterpret_cast<float*>(shared + p.partials_at);
-  const std::uint32_t warp = threadIdx.x / 32;
+  const std::uint32_t warp = own_warp();
   const int lane = int(threadIdx.x % 32), g = lane / 4, t = lane % 4;
   // Slabs of a group: neighbours, a step of them a round.
-  const std::uint32_t items = (p.slabs - 1 >> p.step_slabs_log2) + 1, step = 1u << p.step_slabs_log2;
-  const std::uint32_t first = std::uint32_t(std::uint64_t(items) * blockIdx.x / gridDim.x) * step;
-  const std::uint32_t end = min(std::uint32_t(std::uint64_t(items) * (blockIdx.x + 1) / gridDim.x) * step, p.slabs);
+  const std::uint32_t step = 1u << p.step_slabs_log2;
+  const std::uint32_t first = (p.each * blockIdx.x + min(blockIdx.x, p.more)) * step;
+  const std::uint32_t end = min(first + (p.each + (blockIdx.x < p.more ? 1 : 0)) * step, p.slabs);
   const std::uint32_t step_units = 1u << p.step_units_log2;
   const std::uint32_t passes = p.gated ? 2 : 1;  // over a step's slabs, each a round
 
@@ -80,8 +79,8 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     if (std::uint32_t(lane) < p.targets && !whole) prefetch_map(p.map[lane].tensor);
     __syncwarp();
     asm volatile("bar.arrive 1, %0;" ::"n"(kThreads + 64) : "memory");
-    if (p.wait) await();
     RoutedSlab of(p, min(first + lane, p.slabs - 1));
+    if (p.wait) await();
     std::uint32_t place = 0, parity = 1, slot = ~0u, expert = 0;
     for (std::uint32_t begin = first; begin < end; begin += step) {
       const bool wanted = std::uint32_t(lane) < min(step, end - begin);
@@ -119,37 +118,44 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     }
     return;
   }
+  RoutedSlab of(p, min(first, p.slabs - 1));
   asm volatile("bar.sync 1, %0;" ::"n"(kThreads + 64) : "memory");
   await();
   std::uint32_t slot = 0;
 
   if (warp == kRoutedWarps + 1) {
     std::uint32_t parity = 0;
-    for (std::uint32_t begin = first; begin < end; begin += step) {
-      float gate[kRoutedWarps / 2];
-      for (std::uint32_t pass = 0; pass < passes; ++pass) {
-        slots[slot].full.await(parity);
+    of.advance(lane / 16);
+    for (std::uint32_t begin = first; begin < end; begin += step, of.advance(step)) {
+      RoutedSlab own = of;
+      std::uint32_t expert = p.ids[own.slot];
+      for (std::uint32_t pass = 0; pass < passes; ++pass) slots[slot + pass].full.await(parity);
+#pragma unroll 1
+      for (std::uint32_t i = lane / 16; i < min(step, end - begin); i += 2) {
+        if (i >= 2) own.advance(2), expert = p.ids[own.slot];
+        const auto total = [&](std::uint32_t pass) {
+          const float* const from = partials + ((slot + pass) * kRoutedWarps + i * step_units) * 16 + lane % 16;
+          float sum = 0.0f;
 #pragma unroll
-        for (std::uint32_t i = 0; i < kRoutedWarps / 2; ++i) {
-          const std::uint32_t own = 2 * i + lane / 16;
-          if (own >= min(step, end - begin)) break;
-          const float* const from = partials + (slot * kRoutedWarps + own * step_units) * 16 + lane % 16;
-          float sum = from[0];
-          for (std::uint32_t w = 1; w < step_units; ++w) sum += from[16 * w];
-          const RoutedSlab of(p, begin + own);
-          const std::uint32_t row = of.row + lane % 16;
-          const std::uint64_t at = std::uint64_t(of.slot) * p.n + row;
-          if (p.ids[of.slot] >= p.n_experts) sum = __uint_as_float(0x7fc00000u);
-          if (row >= p.n) continue;
-          p.output[of.product + pass][at] = sum;
-          if (pass == 0)
-            gate[i] = sum;
-          else
-            p.gated[at] = gpu::silu(gate[i]) * sum;
+          for (std::uint32_t w = 0; w < kRoutedWarps; ++w) sum += w < step_units ? from[16 * w] : 0.0f;
+          return expert < p.n_experts ? sum : __uint_as_float(0x7fc00000u);
+        };
+        const std::uint32_t row = own.row + lane % 16;
+        const std::uint64_t at = std::uint64_t(own.slot) * p.n + row;
+        if (row < p.n) {
+          const float sum = total(0);
+          p.output[own.product][at] = sum;
+          if (p.gated) {
+            const float up = total(1);
+            p.output[1][at] = up;
+            p.gated[at] = gpu::silu(sum) * up;
+          }
         }
-        slots[slot].empty.arrive();
-        if (++slot == kRoutedSlots) slot = 0, parity ^= 1;
       }
+      __syncwarp();
+      for (std::uint32_t pass = 0; pass < passes; ++pass) slots[slot + pass].empty.arrive();
+      slot += passes;
+      if (slot == kRoutedSlots) slot = 0, parity ^= 1;
     }
     return;
   }
@@ -157,12 +163,11 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
   float* const factors = reinterpret_cast<float*>(shared + p.factors_at);
   std::uint8_t* const sums_of_x = shared + p.sums_at;
   std::uint8_t* const x = shared + p.x_at;
-  RoutedSlab of(p, min(first, p.slabs - 1));
   {
     const RoutedSlab last(p, end - 1);
     const std::uint32_t rows = min(p.tokens, (last.product - of.product) * p.tokens + last.token - of.token + 1);
     split_all_digits<U>(warp, kRoutedWarps, rows * p.units, lane, [&](std::uint32_t i) -> DigitPlace {
-      const std::uint32_t row = i < p.units ? 0 : i / p.units, unit = i - row * p.units, token = of.token + row;
+      const std::uint32_t row = p.by_units(i), unit = i - row * p.units, token = of.token + row;
       return {p.input + std::uint64_t(token < p.tokens ? token : token - p.tokens) * p.k + unit * U::kValues,
               x + row * kPlanes * p.x_stride + unit * U::kXBytes,
               p.x_stride,
@@ -205,10 +210,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     slots[slot].empty.await(slot_parity);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      // A plane a lane.
-      float sum = t < kPlanes ? sums[0][2 * half] : 0.0f;
-      sum += __shfl_xor_sync(0xffffffffu, sum, 1);
-      sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+      const float sum = add_planes(sums[0][2 * half], t);
       if (t == 0) partials[(slot * kRoutedWarps + warp) * 16 + g + 8 * half] = sum;
     }
     slots[slot].full.arrive();

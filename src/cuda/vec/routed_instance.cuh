@@ -55,11 +55,13 @@ bool start_routed(Launch& on, const MatmulIdArgs& a, const VecPlan& all, RoutedP
                             plan.pitch, kMapUnit);
   plan.settles = plan.wait, on.settles = plan.settles && on.may_overlap;
   const std::uint32_t items = ((plan.slabs - 1) >> plan.step_slabs_log2) + 1;
-  on.start(reinterpret_cast<const void*>(&routed_kernel<Format>),
-           {std::min(plan.shared_bytes <= share_of(on.machine, 2) ? routed_groups(plan, on.machine)
-                                                                  : on.machine.multiprocessors,
-                     items),
-            32 * (kRoutedWarps + 2), plan.shared_bytes},
+  const std::uint32_t groups = std::min(
+      plan.shared_bytes <= share_of(on.machine, 2) ? routed_groups(plan, on.machine) : on.machine.multiprocessors,
+      items);
+  plan.each = items / groups, plan.more = items % groups;
+  plan.by_slot_slabs = Divisor::of(plan.slot_rows / 16), plan.by_top_k = Divisor::of(plan.top_k);
+  plan.by_units = Divisor::of(plan.units);
+  on.start(reinterpret_cast<const void*>(&routed_kernel<Format>), {groups, 32 * (kRoutedWarps + 2), plan.shared_bytes},
            &plan, true);
   return true;
 }

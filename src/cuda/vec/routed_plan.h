@@ -11,6 +11,16 @@
 
 namespace mlx_native::cuda {
 
+/// Divides by what the host knows, in a few instructions.
+struct Divisor {
+  std::uint32_t divisor, inverse;
+  static Divisor of(std::uint32_t n) { return {n, UINT32_MAX / n}; }
+  __device__ __forceinline__ std::uint32_t operator()(std::uint32_t x) const {
+    const std::uint32_t quotient = __umulhi(x, inverse);  // or one less
+    return quotient + (x - quotient * divisor >= divisor ? 1 : 0);
+  }
+};
+
 /// As BoxPlan, but a slab is 16 rows of a slot's expert, and has one row of x.
 struct RoutedPlan {
   WeightMap map[VecPlan::kMostTargets];
@@ -26,9 +36,11 @@ struct RoutedPlan {
   bool wait;     // for the kernel before, before ids and weights are read
   bool settles;  // the next kernel starts when all before this one is done
   std::uint32_t tokens, top_k, n_experts, n, k, units;
-  std::uint32_t slot_rows;                         // n, rounded up to slabs
+  std::uint32_t slot_rows;  // n, rounded up to slabs
+  Divisor by_slot_slabs, by_top_k, by_units;
   std::uint32_t step_units_log2, step_slabs_log2;  // together kRoutedWarps
   std::uint32_t slabs;                             // in all
+  std::uint32_t each, more;                        // steps of a group, and groups that have another one
   std::uint32_t pitch;                             // bytes between rows in the ring
   std::uint32_t stage_bytes, stages;
   std::uint32_t x_stride;  // bytes between columns of x
@@ -36,7 +48,7 @@ struct RoutedPlan {
   std::uint32_t partials_at, factors_at, sums_at, x_at, shared_bytes;
 };
 
-constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 2, kRoutedStages = 10;
+constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 4, kRoutedStages = 10;
 
 /// What a plan depends on besides the problem.
 struct RoutedShape {
