@@ -32,13 +32,12 @@ template <class T>
 struct Stretch {
   const T *keys, *values;
   std::uint32_t first_slot, capacity;  // slots are a ring
-  std::uint32_t start, stop, step_keys, dim;
+  std::uint32_t start, stop, step_keys, steps, dim;
   std::uint32_t cached;  // the first one that the cache does not have yet: the token's own
 
   __device__ __forceinline__ std::uint32_t slot(std::uint32_t i) const {
     return first_slot + i < capacity ? first_slot + i : first_slot + i - capacity;
   }
-  __device__ __forceinline__ std::uint32_t steps() const { return (stop - start + step_keys - 1) / step_keys; }
   /// Keys, then values.
   __device__ __forceinline__ void copy(std::uint32_t step, T* to, SharedBarrier& full) const {
     const std::uint32_t first = start + step * step_keys, count = min(min(stop, cached) - first, step_keys);
@@ -71,12 +70,14 @@ struct TokenGroup {
   using Share = gpu::LaneValues<kPack, kChunks>;
   static constexpr std::uint32_t kRows = Shape::kRows, kKeys = Shape::kKeys, kSlice = Shape::kSlice;
   using Rows = gpu::TokenRows<kPack, kChunks, kRows, kKeys>;
+  static constexpr std::uint32_t kKept = kPack * kChunks;
+  using Kept = gpu::HeadRow<kKept>;
 
   const Problem& problem;
   const AttentionArgs& a;
   const TokenPlan& plan;
   std::uint8_t* const shared;
-  const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, dim = a.head_dim;
+  const std::uint32_t lane = threadIdx.x % 32, warp = own_warp(), dim = a.head_dim;
   const std::uint32_t rank = blockIdx.x % plan.groups, unit = blockIdx.x / plan.groups;
   const std::uint32_t head_group = a.n_heads / a.n_kv_heads, tiles = (head_group - 1) / kRows + 1;
   const std::uint32_t tile = unit % tiles, kv_head = unit / tiles;
@@ -113,13 +114,17 @@ struct TokenGroup {
     const std::uint32_t keys = std::uint32_t(sees.end - sees.begin);
     const std::uint32_t steps = ((keys + plan.groups - 1) / plan.groups + plan.step_keys - 1) / plan.step_keys;
     const std::uint32_t share = steps * plan.step_keys;
+    const std::uint32_t start = min(rank * share, keys), stop = min((rank + 1) * share, keys);
+    std::uint32_t own_steps = (stop - start + plan.step_keys - 1) / plan.step_keys;
+    settle(own_steps);  // a division, which would sink behind the wait for the kernel before
     return {.keys = reinterpret_cast<const T*>(a.k_cache) + cache,
             .values = reinterpret_cast<const T*>(a.v_cache) + cache,
             .first_slot = std::uint32_t(sees.begin) % a.kv_capacity,
             .capacity = a.kv_capacity,
-            .start = min(rank * share, keys),
-            .stop = min((rank + 1) * share, keys),
+            .start = start,
+            .stop = stop,
             .step_keys = plan.step_keys,
+            .steps = own_steps,
             .dim = dim,
             .cached = keys - 1};
   }
@@ -133,7 +138,7 @@ struct TokenGroup {
     fence_barrier_init();
     gathered().arrive_and_expect(plan.partials * (8 * kRows + 128 * own_chunks));
 #pragma unroll 1
-    for (std::uint32_t i = 0; i < min(plan.stages, of.steps()); ++i) of.copy(i, place_in_ring(i), stages()[i].full);
+    for (std::uint32_t i = 0; i < min(plan.stages, of.steps); ++i) of.copy(i, place_in_ring(i), stages()[i].full);
   }
 
   __device__ __forceinline__ void load_norms() const {
@@ -147,21 +152,21 @@ struct TokenGroup {
   __device__ __forceinline__ void make_heads(bool owns) const {
     const HeadsToCacheArgs& h = problem.heads.heads;
     const float* const from = warp < rows ? h.query_from + (first_row + warp) * dim : nullptr;
-    const gpu::HeadRow query = gpu::load_head(t, from, dim, 0.0f),
-                       key = gpu::load_head(t, owns ? h.key_from + kv_head * dim : nullptr, dim, 0.0f),
-                       value = gpu::load_head(t, owns ? h.value + kv_head * dim : nullptr, dim, 0.0f);
+    const Kept query = gpu::load_head<kKept>(t, from, dim, 0.0f),
+               key = gpu::load_head<kKept>(t, owns ? h.key_from + kv_head * dim : nullptr, dim, 0.0f),
+               value = gpu::load_head<kKept>(t, owns ? h.value + kv_head * dim : nullptr, dim, 0.0f);
 #pragma unroll 1
     for (std::uint32_t is_key = warp < rows ? 0 : 1; is_key < (owns ? 2 : 1); ++is_key) {
-      gpu::HeadRow row;
+      Kept row;
 #pragma unroll
-      for (std::uint32_t j = 0; j < gpu::HeadRow::kKept; ++j) row.v[j] = is_key ? key.v[j] : query.v[j];
+      for (std::uint32_t j = 0; j < kKept; ++j) row.v[j] = is_key ? key.v[j] : query.v[j];
       gpu::make_head(t, problem.heads, row, (is_key ? h.key_norm : h.query_norm) != nullptr,
-                     gpu::load_head(t, norm(is_key), dim, 1.0f), true, true, angles(),
+                     gpu::load_head<kKept>(t, norm(is_key), dim, 1.0f), true, true, angles(),
                      is_key ? own_head() : head(warp));
     }
     if (!owns) return;
 #pragma unroll
-    for (std::uint32_t j = 0; j < gpu::HeadRow::kKept; ++j) {
+    for (std::uint32_t j = 0; j < kKept; ++j) {
       const std::uint32_t i = lane + 32 * j;
       if (i >= dim) continue;
       store_own(i, own_head()[i]);
@@ -197,7 +202,7 @@ struct TokenGroup {
   /// All keys of the stretch.
   __device__ __forceinline__ void take_keys(Rows& state, const Stretch<T>& of) const {
     std::uint32_t place = 0, parity = 0, before = 0;
-    const std::uint32_t steps = of.steps();
+    const std::uint32_t steps = of.steps;
 #pragma unroll 1
     for (std::uint32_t i = 0; i < steps; ++i) {
       if (threadIdx.x == 0 && i > 0 && i - 1 + plan.stages < steps) {

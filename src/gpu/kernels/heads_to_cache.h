@@ -37,17 +37,17 @@ K_FN void store_in_cache(K_GLOBAL uint8_t* cache, uint64_t at, float x, uint32_t
     reinterpret_cast<K_GLOBAL float*>(cache)[at] = x;
 }
 
-/// A lane's values of a head: every 32nd.
+/// A lane's values of a head, of which it keeps so many: every 32nd.
+template <uint32_t kKept>
 struct HeadRow {
-  K_STATIC uint32_t kKept = HeadsShape::kMostDim / 32;
   float v[kKept];
 };
 /// Null: `missing` everywhere.
-template <class Thread>
-K_FN HeadRow load_head(Thread t, const K_GLOBAL float* from, uint32_t n, float missing) {
-  HeadRow row;
+template <uint32_t kKept, class Thread>
+K_FN HeadRow<kKept> load_head(Thread t, const K_GLOBAL float* from, uint32_t n, float missing) {
+  HeadRow<kKept> row;
   K_UNROLL
-  for (uint32_t j = 0; j < HeadRow::kKept; ++j) {
+  for (uint32_t j = 0; j < kKept; ++j) {
     const uint32_t i = t.lane() + 32 * j;
     row.v[j] = from && i < n ? from[i] : missing;
   }
@@ -56,17 +56,17 @@ K_FN HeadRow load_head(Thread t, const K_GLOBAL float* from, uint32_t n, float m
 
 /// A row to `head`, if it `is`: normed where there is a weight, and rotated by `angles` (heads_angles) where it
 /// `rotates`. By a simdgroup, while all others that its barrier waits for do the same for theirs.
-template <class Thread>
-K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, HeadRow row, bool has_norm, HeadRow norm, bool is,
-                    bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
+template <class Thread, uint32_t kKept>
+K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, HeadRow<kKept> row, bool has_norm, HeadRow<kKept> norm,
+                    bool is, bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
   K_CONST const HeadsToCacheArgs& a = p.heads;
   float sum = 0.0f;
   K_UNROLL
-  for (uint32_t j = 0; j < HeadRow::kKept; ++j) sum = multiply_add(row.v[j], row.v[j], sum);
+  for (uint32_t j = 0; j < kKept; ++j) sum = multiply_add(row.v[j], row.v[j], sum);
   sum = t.simd_sum(sum);
   const float r = has_norm ? 1.0f / square_root(sum / float(a.head_dim) + a.eps) : 1.0f;
   K_UNROLL
-  for (uint32_t j = 0; j < HeadRow::kKept; ++j) {
+  for (uint32_t j = 0; j < kKept; ++j) {
     const uint32_t i = t.lane() + 32 * j;
     if (is && i < a.head_dim) head[i] = has_norm ? row.v[j] * r * norm.v[j] : row.v[j];
   }
@@ -84,7 +84,8 @@ template <class Thread>
 K_FN void make_head(Thread t, K_CONST const HeadsProblem& p, const K_GLOBAL float* from, const K_GLOBAL float* norm,
                     bool rotates, const K_SHARED float* angles, K_SHARED float* head) {
   const uint32_t n = p.heads.head_dim;
-  const HeadRow row = load_head(t, from, n, 0.0f), weight = load_head(t, norm, n, 1.0f);
+  constexpr uint32_t kKept = HeadsShape::kMostDim / 32;
+  const HeadRow<kKept> row = load_head<kKept>(t, from, n, 0.0f), weight = load_head<kKept>(t, norm, n, 1.0f);
   make_head(t, p, row, norm != nullptr, weight, from != nullptr, rotates, angles, head);
 }
 
