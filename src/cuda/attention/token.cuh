@@ -176,11 +176,15 @@ struct TokenGroup {
   __device__ __forceinline__ void store_own(std::uint32_t i, float x) const {
     gpu::store_in_cache(reinterpret_cast<std::uint8_t*>(own_key()), i, x, sizeof(T) == 2);
   }
-  /// slot: the token's, in the cache.
-  __device__ __forceinline__ void store_heads(std::uint64_t slot, bool owns) const {
+  /// Queries from `first` to `last`. slot: the token's, in the cache.
+  __device__ __forceinline__ void store_heads(std::uint64_t slot, bool owns, std::uint32_t first,
+                                              std::uint32_t last) const {
     const HeadsToCacheArgs& h = problem.heads.heads;
+#pragma unroll 1
     for (std::uint32_t i = lane; i < dim; i += 32) {
-      if (rank == 0 && warp < rows) h.query[(first_row + warp) * dim + i] = head(warp)[i];
+#pragma unroll 1
+      for (std::uint32_t row = first; row < last && rank == 0; ++row)
+        h.query[(first_row + row) * dim + i] = head(row)[i];
       if (!owns || tile > 0) continue;
       h.key[kv_head * dim + i] = own_head()[i];
       reinterpret_cast<T*>(h.k_cache)[slot + i] = own_key()[i];
@@ -254,9 +258,11 @@ struct TokenGroup {
 
   /// A warp for a chunk. The order is that of the partials.
   __device__ __forceinline__ void add_up() const {
+    constexpr std::uint32_t kAtOnce = 8;  // the fewest groups times the fewest warps
     const std::uint32_t partials = plan.partials;
     for (std::uint32_t own = warp; own < own_chunks; own += plan.warps) {
       const std::uint32_t chunk = first_chunk + own, m = chunk / row_chunks, i = (chunk - m * row_chunks) * 32 + lane;
+      float* const own_factors = factors() + own * partials;
       gathered().await(0);
       if (m >= rows) continue;
       float top = -gpu::infinity(), total = 0.0f, sum = 0.0f;
@@ -265,15 +271,23 @@ struct TokenGroup {
       for (std::uint32_t p = lane; p < partials; p += 32) {
         const float* const of = states() + 2 * (p * kRows + m);
         const float factor = of[1] == 0.0f ? 0.0f : gpu::exponential(of[0] - top);
-        factors()[(p << plan.chunks_log2) + own] = factor;
+        own_factors[p] = factor;
         total = fmaf(of[1], factor, total);
       }
       total = t.simd_sum(total);
       __syncwarp();
-#pragma unroll 8
-      for (std::uint32_t p = 0; p < partials; ++p) {
-        const std::uint32_t at = (p << plan.chunks_log2) + own;
-        sum = factors()[at] == 0.0f ? sum : fmaf(sums()[at * 32 + lane], factors()[at], sum);
+      const float* from = sums() + own * 32 + lane;
+#pragma unroll 1
+      for (std::uint32_t p = 0; p < partials; p += kAtOnce) {
+        float factor[kAtOnce], value[kAtOnce];
+#pragma unroll
+        for (std::uint32_t j = 0; j < kAtOnce; ++j) {
+          factor[j] = own_factors[p + j], value[j] = *from;
+          settle(value[j]);  // before it is known whether it counts
+          from += 32 << plan.chunks_log2;
+        }
+#pragma unroll
+        for (std::uint32_t j = 0; j < kAtOnce; ++j) sum = factor[j] == 0.0f ? sum : fmaf(value[j], factor[j], sum);
       }
       if (i < dim) a.output[(first_row + m) * dim + i] = total == 0.0f ? 0.0f : sum / total;
     }
@@ -313,14 +327,17 @@ __global__ void __maxnreg__(token_registers(kChunks, kMostRows))
   }
   __syncthreads();
   if constexpr (Group::kMakes) {
-    if (group.warp == call.plan.warps) return group.store_heads(slot, owns);
+    if (group.warp == call.plan.warps) return group.store_heads(slot, owns, 0, group.rows);
   }
   typename Group::Rows state;
   state.begin();
   group.load_queries(state);
   group.take_keys(state, stretch);
   group.send_rows(state);
-  if constexpr (Group::kMakes) group.store_heads(slot, owns);
+  if constexpr (Group::kMakes) {
+    const bool has_spare = blockDim.x / 32 > call.plan.warps;
+    if (!has_spare) group.store_heads(slot, owns, min(group.warp, group.rows), min(group.warp + 1, group.rows));
+  }
   group.add_up();
 #endif
 }

@@ -36,6 +36,7 @@ __device__ __forceinline__ void multiply_half_tile(float (&c)[4], std::uint32_t 
 
 /// Makes the compiler have a value here.
 __device__ __forceinline__ void settle(std::uint32_t& value) { asm volatile("" : "+r"(value)); }
+__device__ __forceinline__ void settle(float& value) { asm volatile("" : "+f"(value)); }
 
 /// The warp's number, of which the compiler then knows that it is the same in all lanes.
 __device__ __forceinline__ std::uint32_t own_warp() { return __shfl_sync(0xffffffffu, threadIdx.x / 32, 0); }
