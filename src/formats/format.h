@@ -44,6 +44,11 @@
 //
 //     K_STATIC bool kFolds = true;
 //
+// or that of four runs the first and the third, and the second and the fourth, have bits in the same bytes, so that who
+// decodes all four takes them in that order:
+//
+//     K_STATIC bool kAlternates = true;
+//
 // codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
 // of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p

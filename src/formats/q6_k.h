@@ -8,7 +8,7 @@ namespace mlx_native {
 struct Q6_K {
   K_STATIC bool kPlain = false, kHasOffset = false;
   K_STATIC int kBits = 6, kValues = 256, kGroup = 16, kBias = 32, kAlign = 2;
-  K_STATIC bool kPairs = true;
+  K_STATIC bool kPairs = true, kAlternates = true;
 
   /// value = d * scale[g] * (q - 32). Each half of the block, 128 values, has 64 bytes of ql and 32 of qh; value i of
   /// its quarter j (32 values) takes the nibble j / 2 of ql[32 * (j % 2) + i] and, above it, the bits 2j and 2j + 1 of

@@ -1,20 +1,18 @@
 // Four codes of a weight format as halfs.
 #pragma once
 
-#include <type_traits>
-
 #include "cuda/tensor/packed_x.h"
 #include "cuda/words.cuh"
 #include "formats/format.h"
-#include "formats/q6_k.h"
 
 namespace mlx_native::cuda {
 
-/// The tile of k that stands in place `place` of a chunk, and is multiplied in that order: of Q6_K those that share
-/// high bits follow each other.
+/// The tile of k that stands in place `place` of a chunk, and is multiplied in that order: those that have bits in the
+/// same bytes follow each other.
 template <class Format>
 __host__ __device__ constexpr uint32_t tile_in(uint32_t place) {
-  return std::is_same_v<Format, Q6_K> && (place ^ place >> 1) & 1 ? place ^ 3 : place;
+  constexpr bool kAlternates = requires { Format::kAlternates; };
+  return kAlternates && (place ^ place >> 1) & 1 ? place ^ 3 : place;
 }
 
 /// Two pairs of halfs: values 0, 2 and 1, 3.

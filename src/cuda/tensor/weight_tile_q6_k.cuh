@@ -3,6 +3,7 @@
 
 #include "cuda/tensor/mma.cuh"
 #include "cuda/tensor/weight_tile.cuh"
+#include "formats/q6_k.h"
 
 namespace mlx_native::cuda {
 
