@@ -41,6 +41,8 @@ template <class Format, bool kFull>
 void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::uint32_t experts,
                  std::uint64_t token_tiles, bool once) {
   const auto start = [&]<class Plan>(Plan) { start_wgmma<Format, kFull, Plan>(on, p, experts, token_tiles, once); };
+  const std::uint32_t row_tiles = (p.n - 1) / 128 + 1;
+  const bool may_share = !p.routing.tiles && row_tiles % 2 == 0;
   if constexpr (!kFull) {
     if (tile == 64) {
       // Latency bounds products of few rows of x, and they need few registers.
@@ -53,9 +55,10 @@ void start_wgmma(Launch& on, const MatMatProblem& p, std::uint32_t tile, std::ui
     if constexpr (!Format::kPlain)
       if (tile == 160) return start(Plan<160, 3, 1, false, 32, 5, true>{});
     // A fourth width would leave the compiler too few registers for sums of 256 columns.
-    if (tile == 256 && !p.routing.tiles && ((p.n - 1) / 128 + 1) % 2 == 0)
-      return start(Plan<256, 2, 1, true, 64, 3, false, true>{});
+    if (tile == 256 && may_share) return start(Plan<256, 2, 1, true, 64, 3, false, true>{});
     if (tile == 256) return start(Plan<256, 2, 1, true, 64, 3>{});
+  } else if (may_share && row_tiles * token_tiles > on.machine.multiprocessors) {
+    return start(Plan<128, 2, 1, true, 32, 4, false, true>{});
   }
   start(Plan<128>{});
 }

@@ -197,10 +197,13 @@ __device__ void load_x(const WgmmaProblem& p, const Units& units, Ring<Shape::kP
                   p.x.sums + (uint64_t(tile / Shape::kChunkTiles) * p.x.rows + unit.first_x) * kSumBytes,
                   rows * kSumBytes, full);
       if constexpr (Shape::kShareX) {
-        static_assert(!kFull);
         const uint32_t half = rows / 16 * 8 * kTileRowBytes, begin = blockIdx.x % 2 ? half : 0;
         const uint32_t end = blockIdx.x % 2 ? bytes : half;
-        if (begin < end) bulk_copy_to_both(ring.here() + begin, p.x.high + from + begin, end - begin, full);
+        if (begin < end) {
+          bulk_copy_to_both(ring.here() + begin, p.x.high + from + begin, end - begin, full);
+          if constexpr (kFull)
+            bulk_copy_to_both(ring.here() + Shape::kXTile + begin, p.x.low + from + begin, end - begin, full);
+        }
       } else {
         bulk_copy(ring.here(), p.x.high + from, bytes, full);
         if constexpr (kFull) bulk_copy(ring.here() + Shape::kXTile, p.x.low + from, bytes, full);
