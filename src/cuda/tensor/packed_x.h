@@ -72,7 +72,7 @@ struct RoutedTile {
 /// Slots (token, choice) in the order of their experts. Each expert's rows begin at a multiple of 8.
 struct Routing {
   uint32_t* slot_of;  // [rows]
-  RoutedTile* tiles;  // sorted by expert
+  RoutedTile* tiles;  // those of an expert side by side
   uint32_t* n_tiles;
   uint32_t top_k;
   bool gathered;  // rows of PackedX are tokens, and not those of `slot_of`

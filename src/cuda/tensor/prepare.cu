@@ -226,7 +226,9 @@ struct RouteArgs {
   Routing routing;
   PackedX packed;
   uint32_t tile_rows, group_tokens;
+  uint32_t wide;  // tiles of experts with more slots come first; or kAllAlike
 };
+constexpr uint32_t kAllAlike = ~0u;
 
 /// Tells begin(e, row) the first row of expert e, which has count(e) slots. With `lists`, also what tiles there are.
 template <class Count, class Begin>
@@ -242,11 +244,16 @@ __device__ void place_experts(const RouteArgs& args, uint32_t* warps, bool lists
     if (e < experts) begin(e, first_row);
     rows_before += n_rows;
     if (!lists) continue;
-    const uint32_t tile = tiles_before + scan((slots + args.tile_rows - 1) / args.tile_rows, warps, &n_tiles);
-    for (uint32_t i = 0; i * args.tile_rows < slots; ++i)
+    // Those that come first are counted in the upper half.
+    const uint32_t lower = args.wide == kAllAlike ? ~0u : 0xffffu;
+    const uint32_t tiles = (slots + args.tile_rows - 1) / args.tile_rows;
+    const bool leads = slots > args.wide;
+    const uint32_t before = scan(leads ? tiles << 16 : tiles, warps, &n_tiles), leaders = (n_tiles & ~lower) >> 16;
+    const uint32_t tile = tiles_before + (leads ? before >> 16 : leaders + (before & lower));
+    for (uint32_t i = 0; i < tiles; ++i)
       args.routing.tiles[tile + i] = {e, first_row + i * args.tile_rows,
                                       min(args.tile_rows, slots - i * args.tile_rows)};
-    tiles_before += n_tiles;
+    tiles_before += leaders + (n_tiles & lower);
   }
   if (lists) {
     if (threadIdx.x == 0) *args.routing.n_tiles = tiles_before;
@@ -428,10 +435,15 @@ void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::ui
            const PackedX& packed) {
   const bool aligned = is_aligned(args.input, args.k);
   const std::uint64_t slots = std::uint64_t{args.n_tokens} * args.top_k;
+  // Groups take units by turns: they end together where the last are narrow ones. Of few rows an expert, all of whose
+  // experts are counted at once.
+  const std::uint32_t wide = tile_rows == 64 && args.n_experts <= kRouteThreads
+                                 ? static_cast<std::uint32_t>((slots / args.n_experts + 8) / 16 * 16)
+                                 : kAllAlike;
   if (routing.gathered && slots >= kFewestSlotsOfOne && slots <= kMostSlotsOfOne)
     return start(on, aligned ? route_apart_kernel<true> : route_apart_kernel<false>,
                  {(args.n_tokens - 1) / kTeams + 2, kRouteThreads, args.n_experts * sizeof(uint32_t)},
-                 {args, routing, packed, tile_rows, 0}, true);
+                 {args, routing, packed, tile_rows, 0, wide}, true);
   const auto kernel = packed.low ? aligned ? route_kernel<true, true> : route_kernel<true, false>
                       : aligned ? route_kernel<false, true>
                                  : route_kernel<false, false>;
@@ -440,7 +452,7 @@ void route(Launch& on, const MatmulIdArgs& args, const Routing& routing, std::ui
   start(on, kernel,
         {(args.n_tokens - 1) / group_tokens + 1, kRouteThreads,
          (2 * args.n_experts + kTeams * args.top_k) * sizeof(uint32_t)},
-        {args, routing, packed, tile_rows, group_tokens}, true);
+        {args, routing, packed, tile_rows, group_tokens, wide}, true);
 }
 
 }  // namespace mlx_native::cuda
