@@ -218,6 +218,31 @@ TEST_P(OpMatmul, SameBitsForAnyThreadsAndAnyBatch) {
   }
 }
 
+// The tensor cores' kernels pack rows of x, in a product of more tiles than multiprocessors, while they multiply
+// others.
+TEST_P(OpMatmul, ManyRowsHaveTheBitsOfFew) {
+  if (backend != Backend::Cuda) GTEST_SKIP() << "only these kernels have products of many tiles";
+  const Problem p{1100, 8448, 2048}, few{300, p.n, p.k};
+  constexpr std::uint32_t kPattern = 96;
+  const Operands some = make({2, kPattern, p.k});
+  std::vector<std::uint8_t> w;
+  for (std::uint32_t n = 0; n < p.n; n += kPattern) w.insert(w.end(), some.w.begin(), some.w.end());
+  const auto x = Random(7).values(std::size_t{p.m} * p.k, Data::Outliers);
+  for (const auto& kernel : kernels()) {
+    if (!kernel->name.starts_with("cuda.wgmma") || !supports(*kernel, p)) continue;
+    SCOPED_TRACE(kernel->name);
+    KernelRegistry registry;
+    ASSERT_TRUE(registry.force(kernel->name).has_value());
+    const auto all = run(device, registry, p, {x, w, {}});
+    for (const std::size_t first : {std::size_t{0}, std::size_t{500}, std::size_t{p.m - few.m}}) {
+      const auto rows = x.begin() + static_cast<std::ptrdiff_t>(first * p.k);
+      const auto y = run(device, registry, few, {{rows, rows + few.m * p.k}, w, {}});
+      EXPECT_TRUE(same_bits(y, std::span(all).subspan(first * p.n, y.size()))) << "from row " << first << " on";
+    }
+    for (int again = 0; again < 5; ++again) EXPECT_TRUE(same_bits(run(device, registry, p, {x, w, {}}), all));
+  }
+}
+
 TEST_P(OpMatmul, ProductsOfOneXInOneEncoderAreThoseOfEachAlone) {
   const Problem p{18, 12, 512}, fewer{17, 12, 512};
   const Operands o = make(p);

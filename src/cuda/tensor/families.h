@@ -49,15 +49,14 @@ template <class Format, bool kFull>
 struct WgmmaMatMat {
   static constexpr std::uint32_t kChunk = Format::kPlain ? 128 : 256;
 
-  static constexpr std::uint32_t kSpanOfX = Format::kPlain || (kFull && ExactGroups<Format>) ? 16 : kSpan;
-
   static PackedX carve(Carver& carver, std::uint64_t rows, std::uint32_t k) {
-    return carve_x(carver, rows, k, kFull, kSpanOfX, kFull && ExactSpans<Format>, kSplit<Format, kFull>);
+    return carve_x(carver, rows, k, kFull, kSpanOfX<Format, kFull>, kFull && ExactSpans<Format>, kSplit<Format, kFull>);
   }
 
   static std::size_t scratch_bytes(const MatmulArgs& a) {
     Carver carver(nullptr);
     carve(carver, a.m, a.k);
+    carver.take<std::uint32_t>(2);  // PackedBehind::taken
     return carver.used();
   }
   static std::size_t scratch_bytes(const MatmulIdArgs& a) {

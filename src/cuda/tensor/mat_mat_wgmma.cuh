@@ -10,7 +10,7 @@
 #pragma once
 
 #include "cuda/tensor/weight_tile_q6_k.cuh"
-#include "cuda/tensor/wgmma_loaders.cuh"
+#include "cuda/tensor/wgmma_packers.cuh"
 
 namespace mlx_native::cuda {
 
@@ -454,6 +454,15 @@ __global__ void __launch_bounds__(WgmmaShape<Format, kFull, Plan>::kThreads, Wgm
         if constexpr (Shape::kShareX) meet_cluster_alone();
       }
       if (thread == 32) load_weights<Shape>(p, units, rings.raw);
+      if constexpr (Shape::kShareX) {
+        const uint32_t packer = thread / 32 - 2;
+        if (packer < Shape::kPackers && p.behind.taken) {
+          await_previous();
+          RowPackers<kFull, Shape>{p, thread % 32, rings.pieces + packer * Shape::kPieces * Shape::kPieceBytes,
+                                   rings.piece_full + packer * Shape::kPieces}
+              .run();
+        }
+      }
     }
   }
 #endif

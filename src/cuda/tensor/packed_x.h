@@ -52,6 +52,13 @@ struct Packing {
   }
 };
 
+/// Rows of x that a product packs itself while it multiplies others: those from `first_row` on.
+struct PackedBehind {
+  const float* x;
+  uint32_t* taken;  // how many rows have been, and then how many are packed; null: there are no such rows
+  uint32_t first_row;
+};
+
 inline constexpr uint32_t kTileK = 64;
 inline constexpr uint32_t kTileRowBytes = 2 * kTileK;
 inline constexpr uint32_t kSpan = 256;
@@ -93,6 +100,10 @@ concept ExactPairs = (!Format::kPlain) && (!Format::kHasOffset) && Format::kPair
 /// Whether weights have two parts.
 template <class Format, bool kFull>
 inline constexpr bool kSplit = kFull && !ExactGroups<Format> && !ExactSpans<Format>;
+
+/// PackedX::span.
+template <class Format, bool kFull>
+inline constexpr uint32_t kSpanOfX = Format::kPlain || (kFull && ExactGroups<Format>) ? 16 : kSpan;
 
 /// Hands out consecutive parts of memory, each at a multiple of 1024 bytes. With a null start it measures.
 class Carver {

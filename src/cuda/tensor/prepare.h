@@ -9,8 +9,10 @@ namespace mlx_native::cuda {
 /// Above this many experts the routing's counters would not fit shared memory.
 inline constexpr std::uint32_t kMostExperts = 4096;
 
-/// Packs `rows` rows of k values to `to`, unless a product before has (Launch::packing). Returns where they are.
-PackedX pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& to);
+/// Packs `rows` rows of k values to `to`, unless a product before has (Launch::packing). Returns where they are. Rows
+/// of `behind` are left to the next kernel, or there are none of them.
+PackedX pack(Launch& on, const float* x, std::uint32_t rows, std::uint32_t k, const PackedX& to,
+             PackedBehind* behind = nullptr);
 
 /// Sorts slots by expert, lists tiles of at most `tile_rows` rows, packs the row of each slot's token at its place (of
 /// each token at its number, if gathered), and makes the results of slots without an expert NaN. The tiles are known

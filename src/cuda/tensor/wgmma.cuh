@@ -72,6 +72,8 @@ __device__ __forceinline__ void fence_barrier_init() {
 }
 /// Between what threads wrote to shared memory, as far as this one knows of it, and the tensor cores' reading of it.
 __device__ __forceinline__ void fence_tensor_reads() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+/// Between what threads wrote to memory, as far as this one knows of it, and what the copy engine reads there.
+__device__ __forceinline__ void fence_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 /// 16 bytes, by this thread.
 __device__ __forceinline__ void copy_16_to(uint32_t to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");

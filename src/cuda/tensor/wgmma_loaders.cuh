@@ -67,20 +67,24 @@ struct WgmmaShape : Plan {
   static constexpr int kPlace = kXTiles + (kSpans ? kTokens * int(kSumBytes) : 0);
   static constexpr int kInfo = 8 * kTokens;                 // of the rows of x: their units and where their results go
   static constexpr int kReserved = 1024 + 2 * kInfo + 512;  // to align, and the barriers
-  static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved;
+  // Of rows that are packed (wgmma_packers.cuh).
+  static constexpr int kPackers = kShareX ? 2 : 0, kPieces = 5, kPieceBytes = 2048;
+  static constexpr int kPackerBytes = kPackers * kPieces * kPieceBytes;
+  static constexpr int kMemory = (228 << 10) / kResident - 1024 - kReserved - kPackerBytes;
   // For tiles of x: those of a chunk, or of two if they are small.
   static constexpr int kMostPlaces = (kMemory - 2 * kBuffer) / kPlace;
   static constexpr int kPlaces = kMostPlaces < 4 ? kChunkTiles : kTokens <= 64 && kMostPlaces >= 8 ? 8 : 4;
   static constexpr int kMostBuffers = (kMemory - kPlaces * kPlace) / kBuffer;
   static constexpr int kBuffers = kMostBuffers < 4 ? kMostBuffers : 4;
   static_assert(kPlaces <= kMostPlaces && kPlaces % kChunkTiles == 0 && kBuffers >= 2);
-  static constexpr int kSharedBytes = kReserved + kPlaces * kPlace + kBuffers * kBuffer;
+  static constexpr int kSharedBytes = kReserved + kPackerBytes + kPlaces * kPlace + kBuffers * kBuffer;
 };
 
 struct WgmmaProblem : MatMatProblem {
   WeightMap map;
-  bool once;    // whether weights are read by one group only, and then leave L2 before anything else does
-  bool paired;  // whether groups share tiles (Plan::kMayPair), which have two parts
+  PackedBehind behind;  // of groups that share x
+  bool once;            // whether weights are read by one group only, and then leave L2 before anything else does
+  bool paired;          // whether groups share tiles (Plan::kMayPair), which have two parts
 };
 
 struct Unit {
@@ -99,15 +103,20 @@ struct Units {
   }
   /// Neighbours share the weights of a dense product, and the activations of a routed one.
   template <class Shape>
-  __device__ Unit at(const MatMatProblem& p, uint32_t i) const {
+  __device__ Unit at(const WgmmaProblem& p, uint32_t i) const {
     if (p.routing.tiles) {
       const RoutedTile tile = p.routing.tiles[i / row_tiles];
       const uint32_t row = i % row_tiles * Shape::kRows;
       return {tile.expert, row, tile.first, tile.rows, 0, 0, chunks};
     }
     if constexpr (Shape::kShareX) {
-      const uint32_t row = (i / 2 / token_tiles * 2 + i % 2) * Shape::kRows,
-                     token = i / 2 % token_tiles * Shape::kTokens;
+      const uint32_t neighbour = i % 2;
+      i /= 2;
+      // Tiles of x that are packed before come first.
+      uint32_t first_tile = 0, tiles = p.behind.taken ? p.behind.first_row / Shape::kTokens : token_tiles;
+      if (i >= row_tiles / 2 * tiles) i -= row_tiles / 2 * tiles, first_tile = tiles, tiles = token_tiles - tiles;
+      const uint32_t row = (i / tiles * 2 + neighbour) * Shape::kRows,
+                     token = (first_tile + i % tiles) * Shape::kTokens;
       return {0, row, token, min(uint32_t(Shape::kTokens), p.m - token), 0, 0, chunks};
     }
     const uint32_t part = i % p.parts;
@@ -149,19 +158,23 @@ struct Rings {
   Ring<Shape::kPlaces, Shape::kPlace> x;
   Ring<Shape::kBuffers, Shape::kBuffer> raw;
   Ring<2, Shape::kInfo> info;  // of a tile's rows of x: float unit[kTokens], uint32_t slot[kTokens] (routed)
-  uint32_t* odd_bytes;         // kOddBytes for each lane
+  uint8_t* pieces;             // for rows that are packed: those of each packer
+  SharedBarrier* piece_full;
+  uint32_t* odd_bytes;  // kOddBytes for each lane
 
   __device__ explicit Rings(uint8_t* memory) {
     x.places = memory + (1024 - shared_address(memory) % 1024) % 1024;
     raw.places = x.places + Shape::kPlaces * Shape::kPlace;
-    info.places = raw.places + Shape::kBuffers * Shape::kBuffer;
+    pieces = raw.places + Shape::kBuffers * Shape::kBuffer;
+    info.places = pieces + Shape::kPackerBytes;
     x.full = reinterpret_cast<SharedBarrier*>(info.places + 2 * Shape::kInfo);
     x.empty = x.full + Shape::kPlaces;
     raw.full = x.empty + Shape::kPlaces;
     raw.empty = raw.full + Shape::kBuffers;
     info.full = raw.empty + Shape::kBuffers;
     info.empty = info.full + 2;
-    odd_bytes = reinterpret_cast<uint32_t*>(info.empty + 2);
+    piece_full = info.empty + 2;
+    odd_bytes = reinterpret_cast<uint32_t*>(piece_full + Shape::kPackers * Shape::kPieces);
   }
   __device__ void init() const {
     constexpr uint32_t kWarps = 4 * Shape::kMultipliers, kFillers = Shape::kGather ? kGatherers : 1;
@@ -169,16 +182,27 @@ struct Rings {
       x.full[i].init(kFillers), x.empty[i].init_for_warps(Shape::kShareX ? 2 * kWarps : kWarps);
     for (int i = 0; i < Shape::kBuffers; ++i) raw.full[i].init(1), raw.empty[i].init_for_warps(kWarps);
     for (int i = 0; i < 2; ++i) info.full[i].init(kFillers), info.empty[i].init_for_warps(kWarps);
+    for (int i = 0; i < Shape::kPackers * Shape::kPieces; ++i) piece_full[i].init(1);
     fence_barrier_init();
   }
 };
+
+/// Until all rows are packed, for copies by this thread.
+inline __device__ void await_packed(const PackedBehind& behind, uint32_t rows) {
+  uint32_t packed;
+  do asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(packed) : "l"(behind.taken + 1) : "memory");
+  while (packed < rows - behind.first_row);
+  fence_copies();
+}
 
 template <bool kFull, class Shape>
 __device__ void load_x(const WgmmaProblem& p, const Units& units, Ring<Shape::kPlaces, Shape::kPlace> ring,
                        Ring<2, Shape::kInfo> info) {
   await_previous();
+  bool all_packed = !Shape::kShareX || !p.behind.taken;
   for (uint32_t i = blockIdx.x; i < units.count; i += gridDim.x) {
     const Unit unit = units.at<Shape>(p, i);
+    if (!all_packed && unit.first_x >= p.behind.first_row) await_packed(p.behind, p.m), all_packed = true;
     const uint32_t rows = (unit.tokens + 7) / 8 * 8, bytes = rows * kTileRowBytes;
     info.await_empty();
     info.full[info.place].arrive_and_expect((p.routing.tiles ? 8 : 4) * rows);
@@ -221,7 +245,7 @@ __device__ void load_x(const WgmmaProblem& p, const Units& units, Ring<Shape::kP
 /// The same where rows of x lie apart, by kGatherers threads: eight have a row's tile, 16 bytes each. A piece keeps its
 /// place but for the swizzle, which was made for the token's number and is wanted for the row's.
 template <class Shape>
-__device__ void gather_x(const MatMatProblem& p, const Units& units, uint32_t thread,
+__device__ void gather_x(const WgmmaProblem& p, const Units& units, uint32_t thread,
                          Ring<Shape::kPlaces, Shape::kPlace> ring, Ring<2, Shape::kInfo> info) {
   constexpr uint32_t kAtOnce = kGatherers / 8, kTimes = (Shape::kTokens - 1) / kAtOnce + 1;
   const uint32_t first = thread / 8, to = shared_address(ring.places) + 16 * thread;
