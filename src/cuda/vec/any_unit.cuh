@@ -25,9 +25,9 @@ struct Unit {
       return Format::kBias;
   }();
 
-  template <int T, bool kSplit>
+  template <int T, Halfs kHalfs, bool kRowsAlign>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
-    static_assert(!kSplit);
+    static_assert(kHalfs == Halfs::Rounded);
     if constexpr (kSmallFactors)
       add_small<T>(rows, x, t, sums);
     else

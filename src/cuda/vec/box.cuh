@@ -81,21 +81,28 @@ __global__ void __launch_bounds__(32 * kBoxWarps, 1) box_kernel(const __grid_con
 
   allow_next();
   if (lane == 0) {
-    if (warp == kLoader) prefetch_map(p.map[0].tensor);
-    init_barriers(barriers, p, warp);
+    if (warp == kLoader) {
+      prefetch_map(p.map[0].tensor);
+      init_stages(barriers, p);
+    } else {
+      init_barriers(barriers, p, warp);
+    }
     fence_barrier_init();
   }
   const BoxWork work(p);
   const BoxX x(p, shared, work.rank);
-  const auto meet = [&] {
-    __syncthreads();
-    if (p.parts_log2 > 0) arrive_cluster_relaxed();
-  };
   if (warp == kLoader) {
+    // It does not wait for the others: what it needs is there.
+    __syncwarp();
+    asm volatile("bar.arrive 2, %0;" ::"n"(32 * kBoxWarps) : "memory");
+    if (p.parts_log2 > 0) arrive_cluster_relaxed();
     BoxStream<U> stream(work, x.first, x.units, std::uint32_t(lane));
-    meet();
     return stream_boxes<U>(stream, ring, barriers);
   }
+  const auto meet = [&] {
+    asm volatile("bar.sync 2, %0;" ::"n"(32 * kBoxWarps) : "memory");
+    if (p.parts_log2 > 0) arrive_cluster_relaxed();
+  };
   if (warp > kWarps) {
     meet();
     if (p.parts_log2 > 0) await_cluster();

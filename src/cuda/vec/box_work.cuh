@@ -61,14 +61,16 @@ struct Turn {
   }
 };
 
-/// A warp's share: an instruction each, by one lane.
-__device__ __forceinline__ void init_barriers(BoxBarriers& barriers, const BoxPlan& p, std::uint32_t warp) {
-  for (std::uint32_t i = warp; i < p.stages; i += kBoxWarps)
+/// What the loading warp needs, by one of its lanes.
+__device__ __forceinline__ void init_stages(BoxBarriers& barriers, const BoxPlan& p) {
+  for (std::uint32_t i = 0; i < p.stages; ++i)
     barriers.stages[i].full.init(1), barriers.stages[i].empty.init_for_warps(kBoxTeamWarps);
-  if (warp == kBoxWarps - 1 - kGatherSlots - kMostSlots) barriers.split.init(1);
-  if (std::uint32_t i = kBoxWarps - 1 - warp; i < kGatherSlots)
-    barriers.gather.full[i].init(1), barriers.gather.free[i].init(1u << p.parts_log2);
-  if (std::uint32_t i = kBoxWarps - 1 - kMostSlots - warp; i < kMostSlots)
+  barriers.split.init(1);
+}
+/// The other barriers: an instruction or two of each warp, by one lane.
+__device__ __forceinline__ void init_barriers(BoxBarriers& barriers, const BoxPlan& p, std::uint32_t warp) {
+  if (warp < kGatherSlots) barriers.gather.full[warp].init(1), barriers.gather.free[warp].init(1u << p.parts_log2);
+  if (std::uint32_t i = warp - kGatherSlots; i < kMostSlots)
     barriers.slots[i].full.init(32 * kBoxTeamWarps), barriers.slots[i].empty.init(32);
 }
 

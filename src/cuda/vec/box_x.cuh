@@ -1,9 +1,12 @@
 // A group's part of x as box_kernel multiplies it: halfs or digits.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/vec/activations.cuh"
 #include "cuda/vec/box_plan.h"
 #include "cuda/vec/digits.cuh"
+#include "cuda/vec/rounded_unit.cuh"
 
 namespace mlx_native::cuda {
 
@@ -93,14 +96,16 @@ __device__ __forceinline__ void store_pair(float* to, float a, float b) {
   *reinterpret_cast<float2*>(to) = make_float2(a, b);
 }
 
-/// Up to `rows` rows of x, split in two halfs, four rows a product, or rounded to one, eight rows.
+/// Up to `rows` rows of x, split in two halfs or rounded to one.
 ///   add(rows, x, column, unit, g, t, sums): sums += rows times unit `unit` of the part
 ///   store(sums, to, g, t): to a tile
 ///   gather_fours(sums, t, fours): a lane's fours, if has_fours(t): of row four(i, g, t) % 16 of W and four rows of x
 template <class Format, int rows, bool kSplit>
 struct HalfBox {
-  using U = Unit<Format>;
-  static constexpr int kOf = kSplit ? 4 : 8, T = rows / kOf, kStored = rows, kFours = (rows + 7) / 8;
+  using U = std::conditional_t<kSplit, Unit<Format>, RoundedUnit<Format>>;
+  static constexpr Halfs kHalfs = !kSplit ? Halfs::Rounded : rows < 8 ? Halfs::Beside : Halfs::InTurn;
+  static constexpr bool kBeside = kHalfs == Halfs::Beside;
+  static constexpr int kOf = kBeside ? 4 : 8, T = rows / kOf, kStored = rows, kFours = (rows + 7) / 8;
   /// With fewer rows of W one stage at a time is on its way until x is split, which would have to wait for them: where
   /// they are read in less time than they are multiplied in.
   static constexpr std::int64_t kOneStageBelow = [] {
@@ -135,26 +140,27 @@ struct HalfBox {
   static __device__ __forceinline__ void find(const BoxX& x, int g, Column& column) {
 #pragma unroll
     for (int i = 0; i < T; ++i)
-      settle(column[i] = x.p.x_at + (min(std::uint32_t(kOf * i + g % kOf), x.p.m - 1) + (kSplit ? g / 4 * x.p.m : 0)) *
+      settle(column[i] = x.p.x_at + (min(std::uint32_t(kOf * i + g % kOf), x.p.m - 1) + (kBeside ? g / 4 * x.p.m : 0)) *
                                         x.p.x_stride);
   }
   static __device__ __forceinline__ void add(const Rows& weights, const BoxX& x, const Column& column,
                                              std::uint32_t unit, int, int t, Sums<T>& sums) {
     Columns<T> columns;
+    columns.low = x.p.m * x.p.x_stride;
 #pragma unroll
     for (int c = 0; c < T; ++c) {
       columns.at[c] = x.shared + column[c] + unit * U::kXBytes;
       columns.factor[c] =
-          *reinterpret_cast<const float2*>(x.factors + unit * rows + kOf * c + (kSplit ? 2 * (t % 2) : 2 * t));
+          *reinterpret_cast<const float2*>(x.factors + unit * rows + kOf * c + (kBeside ? 2 * (t % 2) : 2 * t));
     }
-    U::template add<T, kSplit>(weights, columns, t, sums);
+    U::template add<T, kHalfs, kShape.aligned>(weights, columns, t, sums);
   }
   static __device__ __forceinline__ bool has_fours(int t) { return rows >= 8 || t % 2 == 0; }
   static __device__ __forceinline__ std::uint32_t four(int i, int g, int t) {
-    return std::uint32_t(kSplit ? g + t / 2 * 8 + t % 2 * 16 : 32 * i + t / 2 * 16 + t % 2 * 8 + g);
+    return std::uint32_t(kBeside ? g + t / 2 * 8 + t % 2 * 16 : 32 * i + t / 2 * 16 + t % 2 * 8 + g);
   }
   static __device__ __forceinline__ void gather_fours(const Sums<T>& sums, int t, float4 (&fours)[kFours]) {
-    if constexpr (kSplit) {
+    if constexpr (kBeside) {
       float2 pairs[T];
       add_halfs(sums, t, pairs);
       fours[0] = join_pairs(pairs[0], pairs[T - 1], t);
@@ -165,7 +171,7 @@ struct HalfBox {
     }
   }
   static __device__ __forceinline__ void store(const Sums<T>& sums, float* to, int g, int t) {
-    if constexpr (kSplit) {
+    if constexpr (kBeside) {
       float2 pairs[T];
       add_halfs(sums, t, pairs);
 #pragma unroll

@@ -75,6 +75,12 @@ __device__ __forceinline__ std::uint32_t multiply2(std::uint32_t a, std::uint32_
   asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b));
   return d;
 }
+/// a b + c
+__device__ __forceinline__ std::uint32_t multiply_add2(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+  std::uint32_t d;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
 
 /// Starts a copy of 16 bytes to shared memory, of which the first `bytes` are read and the others become zero. Both
 /// addresses are multiples of 16.

@@ -22,16 +22,23 @@ enum class Order {
   Values,  ///< 8 neighbours
 };
 
+/// How columns have rows of x: both halfs as columns of one product, of four rows; as one after the other of two
+/// products, of eight; or rounded to one half, eight rows.
+enum class Halfs { Beside, InTurn, Rounded };
+
 /// The activations of a unit as a lane sees them: T columns, and the factors of the columns whose sums it holds. Behind
 /// the activations stand, as halfs, the sums of each group, which the groups' offsets are multiplied by.
 template <int T>
 struct Columns {
   const std::uint8_t* at[T];
+  std::uint32_t low;  // bytes from a column's half to the one that comes in turn
   float2 factor[T];
 };
 
 template <int T>
 using Sums = float[T][4];
+template <Halfs kHalfs>
+constexpr int kTurns = kHalfs == Halfs::InTurn ? 2 : 1;
 
 __device__ __forceinline__ uint4 load16(const std::uint8_t* p) { return *reinterpret_cast<const uint4*>(p); }
 __device__ __forceinline__ float load_half(const std::uint8_t* p) {
@@ -45,9 +52,10 @@ __device__ __forceinline__ std::uint32_t word_of(const uint4& v, int i) {
 struct Words2 {
   const std::uint32_t* word;
   int shift;
-  __device__ __forceinline__ explicit Words2(const std::uint8_t* p)
-      : word(reinterpret_cast<const std::uint32_t*>(p - (reinterpret_cast<std::uintptr_t>(p) & 2))),
-        shift(int(reinterpret_cast<std::uintptr_t>(p) & 2) * 8) {}
+  /// at: p, or what is as far from a multiple of 4.
+  __device__ __forceinline__ Words2(const std::uint8_t* p, std::uintptr_t at)
+      : word(reinterpret_cast<const std::uint32_t*>(p - (at & 2))), shift(int(at & 2) * 8) {}
+  __device__ __forceinline__ explicit Words2(const std::uint8_t* p) : Words2(p, reinterpret_cast<std::uintptr_t>(p)) {}
   __device__ __forceinline__ std::uint32_t operator[](int i) const {
     return __funnelshift_r(word[i], word[i + 1], shift);
   }
@@ -80,11 +88,16 @@ __device__ __forceinline__ void add_group(Sums<T>& sums, const Sums<T>& acc, flo
     sums[i][3] = fmaf(row1, acc[i][3], sums[i][3]);
   }
 }
+template <int T>
+__device__ __forceinline__ void clear(Sums<T>& sums) {
+#pragma unroll
+  for (int i = 0; i < 4 * T; ++i) sums[i / 4][i % 4] = 0.0f;
+}
 /// What the kernel knows of a format. kRowBytes: of 256 values; kAligned: a multiple of 16, as is its address.
 /// kXBytes: of 256 activations of a column. kSkew: bytes between columns, modulo 128, so that lanes of a load use
 /// different banks; between rows an odd number of 16 bytes does the same. kHighFrom: activations in whose index this
 /// bit is set meet codes of high nibbles. kGroups: sums of a unit, of 256 / kGroups activations each; 0: none needed.
-///   add(rows, x, t, sums): sums += rows times columns. Without kSplit a column is a row of x, rounded to halfs.
+///   add(rows, x, t, sums): sums += rows times columns
 template <class Format>
 struct Unit;
 
@@ -97,9 +110,10 @@ struct ScaleMinUnit {
   static constexpr int kRowBytes = kHeader + 128, kXBytes = 576, kSumsAt = 560, kSkew = 64, kHighFrom = 0, kGroups = 8,
                        kLowSums = 144;  // before kSumsAt: in another granule of padding
 
-  template <int T, bool kSplit = true>
+  template <int T, Halfs kHalfs = Halfs::Beside, bool kRowsAlign = false>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
-    Sums<T> acc = {}, offsets = {};
+    constexpr int kParts = kTurns<kHalfs>;
+    Sums<T> acc[kParts] = {}, offsets = {};
     float d[2], dmin[2];
     std::uint32_t low_scale[2], high_scale[2], mins[2];
 #pragma unroll
@@ -146,31 +160,35 @@ struct ScaleMinUnit {
           high[j][2 + r] = multiply2(h1, high_scale[r]);
         }
 #pragma unroll
-        for (int c = 0; c < T; ++c) {
-          const std::uint8_t* const granule = x.at[c] + 144 * t + 16 * (2 * u + pair);
+        for (int i = 0; i < T * kParts; ++i) {
+          const int c = i / kParts, part = i % kParts;
+          const std::uint8_t* const granule = x.at[c] + part * x.low + 144 * t + 16 * (2 * u + pair);
           const uint4 b = load16(granule), b_high = load16(granule + 64);
-          multiply_tile<false>(acc[c], low[0], b.x, b.y);
-          multiply_tile<false>(acc[c], low[1], b.z, b.w);
-          multiply_tile<false>(acc[c], high[0], b_high.x, b_high.y);
-          multiply_tile<false>(acc[c], high[1], b_high.z, b_high.w);
+          multiply_tile<false>(acc[part][c], low[0], b.x, b.y);
+          multiply_tile<false>(acc[part][c], low[1], b.z, b.w);
+          multiply_tile<false>(acc[part][c], high[0], b_high.x, b_high.y);
+          multiply_tile<false>(acc[part][c], high[1], b_high.z, b_high.w);
         }
       }
     }
 #pragma unroll
     for (int c = 0; c < T; ++c) {
       const std::uint8_t* const sums_of_x = x.at[c] + kSumsAt + 4 * t;
-      if constexpr (kSplit)
+      if constexpr (kHalfs == Halfs::Beside)
         multiply_half_tile(offsets[c], mins[0], mins[1], load4(sums_of_x));
       else
         multiply_tile<false>(offsets[c], {mins[0], mins[1], mins[0], mins[1]}, load4(sums_of_x),
-                             load4(sums_of_x - kLowSums));
+                             load4(kParts == 2 ? sums_of_x + x.low : sums_of_x - kLowSums));
     }
 #pragma unroll
     for (int c = 0; c < T; ++c) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) acc[c][i] = fmaf(dmin[i / 2], offsets[c][i], d[i / 2] * acc[c][i]);
+      for (int i = 0; i < 4; ++i) {
+        if constexpr (kParts == 2) acc[0][c][i] += acc[1][c][i];
+        acc[0][c][i] = fmaf(dmin[i / 2], offsets[c][i], d[i / 2] * acc[0][c][i]);
+      }
     }
-    add_unit<T>(sums, x, 1.0f, 1.0f, acc);
+    add_unit<T>(sums, x, 1.0f, 1.0f, acc[0]);
   }
 };
 template <>
@@ -189,7 +207,7 @@ struct ScaleUnit {
   static constexpr int kRowBytes = 8 * kBytes, kXBytes = 512, kSumsAt = 0, kSkew = 64, kHighFrom = kTheHighFrom,
                        kGroups = 0;
 
-  template <int T, bool kSplit = true>
+  template <int T, Halfs kHalfs = Halfs::Beside, bool kRowsAlign = false>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     constexpr std::uint32_t kHighBias = kHighFrom ? 16 * kBias : kBias;
     Sums<T> unit = {};
@@ -199,7 +217,9 @@ struct ScaleUnit {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         // Blocks of an even index are equally far from a word's start, and the others.
-        Block(rows.at[r] + i % 2 * kBytes, t).decode(i / 2 * kBytes / 2, codes[r]);
+        const std::uint8_t* const block = rows.at[r] + i % 2 * kBytes;
+        Block(block, t, kRowsAlign ? i % 2 * kBytes : reinterpret_cast<std::uintptr_t>(block))
+            .decode(i / 2 * kBytes / 2, codes[r]);
 #pragma unroll
         for (int j = 0; j < 4; ++j) codes[r][j] = subtract2(codes[r][j], twice(j < 2 ? kBias : kHighBias));
       }
@@ -207,8 +227,9 @@ struct ScaleUnit {
       const std::uint32_t run1[4] = {codes[0][2], codes[1][2], codes[0][3], codes[1][3]};
       Sums<T> acc = {};
 #pragma unroll
-      for (int c = 0; c < T; ++c) {
-        const uint4 b = load16(x.at[c] + 64 * i + 16 * t);
+      for (int j = 0; j < T * kTurns<kHalfs>; ++j) {
+        const int c = j / kTurns<kHalfs>;
+        const uint4 b = load16(x.at[c] + j % kTurns<kHalfs> * x.low + 64 * i + 16 * t);
         multiply_tile<false>(acc[c], run0, b.x, b.y);
         multiply_tile<false>(acc[c], run1, b.z, b.w);
       }
@@ -220,7 +241,8 @@ struct ScaleUnit {
 
 struct Q4_0Words {
   Words2 codes;
-  __device__ __forceinline__ Q4_0Words(const std::uint8_t* block, int t) : codes(block + 2 + 4 * t) {}
+  __device__ __forceinline__ Q4_0Words(const std::uint8_t* block, int t, std::uintptr_t at)
+      : codes(block + 2 + 4 * t, at + 2) {}
   __device__ __forceinline__ void decode(int words, std::uint32_t (&a)[4]) const {
     const std::uint32_t w = codes[words], w8 = w >> 8;
     a[0] = w & kLow, a[1] = w8 & kLow, a[2] = w & kHigh, a[3] = w8 & kHigh;
@@ -232,8 +254,8 @@ struct Unit<Q4_0> : ScaleUnit<Q4_0Words, 18, Q4_0::kBias, 16> {};
 struct Q5_0Words {
   Words2 codes, bits;
   int t;
-  __device__ __forceinline__ Q5_0Words(const std::uint8_t* block, int lane)
-      : codes(block + 6 + 4 * lane), bits(block + 2), t(lane) {}
+  __device__ __forceinline__ Q5_0Words(const std::uint8_t* block, int lane, std::uintptr_t at)
+      : codes(block + 6 + 4 * lane, at + 6), bits(block + 2, at + 2), t(lane) {}
   __device__ __forceinline__ void decode(int words, std::uint32_t (&a)[4]) const {
     const std::uint32_t w = codes[words], w8 = w >> 8, b = bits[words] >> (4 * t);
     // Bit i of a nibble at bit 8 i.
@@ -249,7 +271,8 @@ struct Unit<Q5_0> : ScaleUnit<Q5_0Words, 22, Q5_0::kBias, 16> {};
 
 struct Q8_0Words {
   Words2 codes;
-  __device__ __forceinline__ Q8_0Words(const std::uint8_t* block, int t) : codes(block + 2 + 4 * t) {}
+  __device__ __forceinline__ Q8_0Words(const std::uint8_t* block, int t, std::uintptr_t at)
+      : codes(block + 2 + 4 * t, at + 2) {}
   __device__ __forceinline__ void decode(int words, std::uint32_t (&a)[4]) const {
 #pragma unroll
     for (int run = 0; run < 2; ++run) {
@@ -269,9 +292,10 @@ struct Unit<Q6_K> {
   static constexpr bool kAligned = false, kBrainFloat = false, kSwap = true;
   static constexpr int kRowBytes = 210, kXBytes = 512, kSumsAt = 0, kSkew = 64, kHighFrom = 64, kGroups = 0;
 
-  template <int T, bool kSplit = true>
+  template <int T, Halfs kHalfs = Halfs::Beside, bool kRowsAlign = false>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
-    Sums<T> unit = {};
+    constexpr bool kFolds = kHalfs == Halfs::Rounded;  // scales into codes, which are rounded then
+    Sums<T> unit = {}, first = {}, second = {};
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       std::uint32_t low[2][2][2], high[2][2];  // [row][first or second 16 of a quarter]
@@ -283,7 +307,7 @@ struct Unit<Q6_K> {
         low[r][s][0] = words[16 * h + 4 * s];
         low[r][s][1] = words[16 * h + 8 + 4 * s];
         high[r][s] = words[32 + 8 * h + 4 * s];
-        scales[r][s] = Words2(rows.at[r] + 192)[2 * h + s] ^ 0x80808080u;
+        scales[r][s] = Words2(rows.at[r] + 192)[2 * h + s];
       }
 #pragma unroll
       for (int quarter = 0; quarter < 4; ++quarter) {
@@ -296,24 +320,37 @@ struct Unit<Q6_K> {
           const int r = i / 2, s = i % 2;
           const std::uint32_t w = low[r][s][quarter % 2], w8 = w >> 8, b = high[r][s];
           const std::uint32_t b0 = quarter % 2 ? b << 2 : b << 4, b1 = quarter % 2 ? b >> 6 : b >> 4;
-          a[s][r] = subtract2((w & nibble) | (b0 & top), bias);
-          a[s][2 + r] = subtract2((w8 & nibble) | (b1 & top), bias);
           // Runs 2 q and 2 q + 1 of a half: bytes of word q / 2, below the exponent of 2^23.
           const std::uint32_t byte = 2 * (quarter % 2) + s;
-          scale[r][s] = __uint_as_float(__byte_perm(scales[r][quarter / 2], 0x4b000000u, 0x7440u | byte)) - 8388736.0f;
+          const std::uint32_t even = (w & nibble) | (b0 & top), odd = (w8 & nibble) | (b1 & top);
+          if constexpr (kFolds) {
+            const std::uint32_t both =
+                subtract2(__byte_perm(scales[r][quarter / 2] ^ 0x80808080u, 0x64646464u, 0x4040u | byte | byte << 8),
+                          0x64806480u);
+            const std::uint32_t less = multiply2(both, bias | 0x80008000u);
+            a[s][r] = multiply_add2(even, both, less), a[s][2 + r] = multiply_add2(odd, both, less);
+          } else {
+            scale[r][s] = float(static_cast<signed char>(scales[r][quarter / 2] >> 8 * byte));
+            a[s][r] = subtract2(even, bias), a[s][2 + r] = subtract2(odd, bias);
+          }
         }
-        Sums<T> first = {}, second = {};
+        if constexpr (!kFolds) clear<T>(first), clear<T>(second);
 #pragma unroll
-        for (int c = 0; c < T; ++c) {
-          const uint4 b = load16(x.at[c] + 64 * (4 * h + quarter) + 16 * t);
+        for (int i = 0; i < T * kTurns<kHalfs>; ++i) {
+          const int c = i / kTurns<kHalfs>;
+          const uint4 b = load16(x.at[c] + i % kTurns<kHalfs> * x.low + 64 * (4 * h + quarter) + 16 * t);
           multiply_tile<false>(first[c], a[0], b.x, b.y);
           multiply_tile<false>(second[c], a[1], b.z, b.w);
         }
-        add_group<T>(unit, first, scale[0][0], scale[1][0]);
-        add_group<T>(unit, second, scale[0][1], scale[1][1]);
+        if constexpr (!kFolds) {
+          add_group<T>(unit, first, scale[0][0], scale[1][0]);
+          add_group<T>(unit, second, scale[0][1], scale[1][1]);
+        }
       }
     }
-    add_unit<T>(sums, x, kUnscale * load_half(rows.at[0] + 208), kUnscale * load_half(rows.at[1] + 208), unit);
+    if constexpr (kFolds) add_group<T>(first, second, 1.0f, 1.0f);
+    add_unit<T>(sums, x, kUnscale * load_half(rows.at[0] + 208), kUnscale * load_half(rows.at[1] + 208),
+                kFolds ? first : unit);
   }
 };
 
@@ -324,7 +361,7 @@ struct HalfUnit {
   static constexpr bool kAligned = true, kBrainFloat = kBf16, kSwap = false;
   static constexpr int kRowBytes = 512, kXBytes = 512, kSumsAt = 0, kSkew = 16, kHighFrom = 0, kGroups = 0;
 
-  template <int T, bool kSplit = true>
+  template <int T, Halfs kHalfs = Halfs::Beside, bool kRowsAlign = false>
   static __device__ __forceinline__ void add(const Rows& rows, const Columns<T>& x, int t, Sums<T>& sums) {
     Sums<T> acc = {};
 #pragma unroll
