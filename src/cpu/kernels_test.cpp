@@ -92,6 +92,32 @@ TEST_P(Products, KeepTheirBoundOnEveryIsaAndFormat) {
   }
 }
 
+TEST_P(Products, KeepTheirBoundForXOfAnySizeAndSayWhereItIsNoNumber) {
+  const std::uint32_t m = 6, n = test::kSlow ? 5 : 19, k = 512;
+  std::vector<float> x = Random(3).values(std::size_t{m} * k);
+  const auto row = [&](std::uint32_t i) { return std::span(x).subspan(i * k, k); };
+  for (float& v : row(0)) v = std::ldexp(v, -98);
+  for (float& v : row(1)) v = std::ldexp(v, 97);
+  for (float& v : row(2)) v = std::ldexp(v, 60);
+  row(3)[7] = NAN;
+  row(4)[k - 1] = -INFINITY;
+  for (const auto& [format, rows] : rows_of(GetParam())) {
+    const Weights w(format, std::size_t{n} * k, 4);
+    for (const Kernel& kernel : rows) {
+      const std::vector<float> y = multiply(kernel, w, x, m, n, k, 1);
+      for (std::uint32_t i = 0; i < m; ++i) {
+        const std::span got(&y[i * n], n);
+        if (i == 3 || i == 4)
+          EXPECT_TRUE(std::ranges::none_of(got, [](float v) { return std::isfinite(v); }))
+              << kernel.name << " row " << i;
+        else
+          EXPECT_LE(relative_error(got, product(row(i), w.values, 1, n, k)), error_bound(kernel.accuracy))
+              << kernel.name << " row " << i;
+      }
+    }
+  }
+}
+
 TEST_P(Products, HaveTheSameBitsForAnyThreadsAndNeighbours) {
   const std::uint32_t m = 20, n = 37, k = 1024;
   for (const auto& [format, rows] : rows_of(GetParam())) {

@@ -3,7 +3,8 @@
 namespace [[gnu::visibility("default")]] mlx_native {
 
 /// Bound on E, the relative L2 error of a product against a float64 product of the exactly decoded weights and the f32
-/// activations.
+/// activations, of rows whose largest activation is of 2^-100 to 2^100: smaller ones may count as 0, and sums of larger
+/// ones may overflow.
 enum class Precision {
   Auto,  ///< Full where Half would hardly be faster (one row, and on GPUs a few); else Half, which on the CPU means 16
          ///< bits of x: E 3e-5, or 1e-4 where one value in 64 is a hundred times the others
