@@ -51,16 +51,17 @@ tl::expected<SafetensorsInfo, std::string> check_tensor(SafetensorsJson::Tensor&
     return failed(fmt::format("more than 2^64 - 1 elements in shape [{}]", fmt::join(*tensor.shape, ", ")));
   const auto known =
       std::find_if(std::begin(kDtypes), std::end(kDtypes), [&](const Dtype& d) { return d.text == *tensor.dtype; });
-  SafetensorsInfo info{std::move(tensor.name), Shape(tensor.shape->begin(), tensor.shape->end()),
-                       *tensor.dtype,          std::nullopt,
-                       data_start + begin,     end - begin};
-  if (known == std::end(kDtypes)) return info;
-  info.dtype = known->dtype;
-  const auto bits = checked_mul(*elements, known->bits);
-  if (!bits || *bits % 8 != 0 || *bits / 8 != end - begin)
-    return failed(fmt::format("shape [{}] of {} does not take the {} bytes of data_offsets [{}, {}]",
-                              fmt::join(info.shape, ", "), known->text, end - begin, begin, end));
-  return info;
+  std::optional<DType> dtype;
+  if (known != std::end(kDtypes)) {
+    const auto bits = checked_mul(*elements, known->bits);
+    if (!bits || *bits % 8 != 0 || *bits / 8 != end - begin)
+      return failed(fmt::format("shape [{}] of {} does not take the {} bytes of data_offsets [{}, {}]",
+                                fmt::join(*tensor.shape, ", "), known->text, end - begin, begin, end));
+    dtype = known->dtype;
+  }
+  return SafetensorsInfo{std::move(tensor.name), Shape(tensor.shape->begin(), tensor.shape->end()),
+                         *tensor.dtype,          dtype,
+                         data_start + begin,     end - begin};
 }
 
 Result<void> check_cover(std::span<const SafetensorsInfo> tensors, std::uint64_t data_start, std::uint64_t file_bytes) {

@@ -135,7 +135,8 @@ inline std::vector<Case> safetensors_cases() {
   add("shape_wraps_to_0", fields("U8", "[4294967296,4294967296]", "[0,0]"), 0, "more than 2^64 - 1 elements");
   add("shape_wraps_to_8", fields("U8", "[9223372036854775812,2]", "[0,8]"), 8, "more than 2^64 - 1 elements");
   add("bits_wrap_to_8_bytes", fields("F64", "[288230376151711745]", "[0,8]"), 8, "does not take the 8 bytes");
-  add("shape_smaller_than_place", fields("F32", "[1]", "[0,8]"), 8, "does not take the 8 bytes");
+  add("shape_smaller_than_place", fields("F32", "[1]", "[0,8]"), 8,
+      "tensor \"t\": shape [1] of F32 does not take the 8 bytes");
   add("shape_larger_than_place", fields("F32", "[3]", "[0,8]"), 8, "does not take the 8 bytes");
   add("half_a_byte", fields("F4", "[3]", "[0,1]"), 1, "does not take");
   add("half_a_byte_rounded_up", fields("F4", "[3]", "[0,2]"), 2, "does not take");
