@@ -41,10 +41,12 @@ Command add_bench(CLI::App& app) {
   constexpr std::uint32_t kMaxExtent = 1u << 22, kMaxTokens = 1u << 20;
 
   CLI::Option* model = options->model.add_to(command, false);
-  add_numbers(command, "-p,--n-prompt", options->prompts, 0, kMaxTokens, "prompt lengths to measure; 0: none");
-  add_numbers(command, "-n,--n-gen", options->generations, 0, kMaxTokens, "tokens to generate; 0: none");
-  add_numbers(command, "-d,--n-depth", options->depths, 0, kMaxTokens, "tokens that the context has before");
-  needs(add_flag(command, "--profile", options->profile, "time per op and kernel instead of tokens per second"), model);
+  for (CLI::Option* of_model :
+       {add_numbers(command, "-p,--n-prompt", options->prompts, 0, kMaxTokens, "prompt lengths to measure; 0: none"),
+        add_numbers(command, "-n,--n-gen", options->generations, 0, kMaxTokens, "tokens to generate; 0: none"),
+        add_numbers(command, "-d,--n-depth", options->depths, 0, kMaxTokens, "tokens that the context has before"),
+        add_flag(command, "--profile", options->profile, "time per op and kernel instead of tokens per second")})
+    needs(of_model, model);
 
   CLI::Option* op = add_text(command, "--op", options->op, "matmul, or matmul_id (routed to experts)",
                              {.type = "OP", .one_of = {"matmul", "matmul_id"}});
@@ -53,12 +55,14 @@ Command add_bench(CLI::App& app) {
   excludes(model, op);
   excludes(limits, model);
   excludes(limits, op);
-  add_text(command, "--type", options->type, "weight type, or all", {.type = "TYPE", .show_default = true});
-  add_number(command, "--n", options->n, 1, kMaxExtent, "rows of the weights");
-  add_number(command, "--k", options->k, 1, kMaxExtent, "columns of the weights");
-  add_numbers(command, "--m", options->m, 1, kMaxTokens, "rows of the activations: tokens");
-  add_number(command, "--experts", options->experts, 1, 1u << 16, "matmul_id: experts");
-  add_number(command, "--top-k", options->top_k, 1, 1u << 10, "matmul_id: experts that a token uses");
+  for (CLI::Option* of_op :
+       {add_text(command, "--type", options->type, "weight type, or all", {.type = "TYPE", .show_default = true}),
+        add_number(command, "--n", options->n, 1, kMaxExtent, "rows of the weights"),
+        add_number(command, "--k", options->k, 1, kMaxExtent, "columns of the weights"),
+        add_numbers(command, "--m", options->m, 1, kMaxTokens, "rows of the activations: tokens"),
+        add_number(command, "--experts", options->experts, 1, 1u << 16, "matmul_id: experts"),
+        add_number(command, "--top-k", options->top_k, 1, 1u << 10, "matmul_id: experts that a token uses")})
+    needs(of_op, op);
 
   add_numbers(command, "-t,--threads", options->threads, 0, kMaxThreads, "threads of the CPU; 0: one per core");
   options->device.add_backend_to(command);
