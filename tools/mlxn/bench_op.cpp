@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <random>
 #include <set>
 
@@ -38,12 +39,26 @@ MlxBuffer allocate(const MlxDevice& device, DType dtype, std::size_t count) {
   return must(device.alloc_buffer(count * mlx_native::dtype_size(dtype), dtype, {count}));
 }
 
-std::vector<std::uint32_t> random_experts(const OpProblem& problem) {
+/// The experts of output rows, others in every call: each token goes through all experts in an order of its own, so
+/// that no cache holds those that come next.
+std::vector<std::vector<std::uint32_t>> random_experts(const OpProblem& problem) {
   std::mt19937 random(3);
-  std::uniform_int_distribution<std::uint32_t> any(0, problem.experts - 1);
-  std::vector<std::uint32_t> ids(problem.output_rows());
-  std::generate(ids.begin(), ids.end(), [&] { return any(random); });
-  return ids;
+  std::vector<std::uint32_t> order(problem.experts);
+  std::iota(order.begin(), order.end(), 0u);
+  std::vector<std::vector<std::uint32_t>> calls(std::max(problem.experts / problem.top_k, 1u));
+  for (std::uint32_t token = 0; token < problem.m; ++token) {
+    std::shuffle(order.begin(), order.end(), random);
+    for (std::size_t i = 0; i < calls.size() * problem.top_k; ++i)
+      calls[i / problem.top_k].push_back(order[i % order.size()]);
+  }
+  return calls;
+}
+
+/// Weights of the experts that occur in a call, on average.
+std::size_t bytes_read(const OpProblem& problem, const std::vector<std::vector<std::uint32_t>>& calls) {
+  std::size_t experts = 0;
+  for (const auto& ids : calls) experts += std::set<std::uint32_t>(ids.begin(), ids.end()).size();
+  return experts * problem.expert_bytes() / calls.size();
 }
 
 /// Throws Failure where the activations do not fit.
@@ -69,12 +84,13 @@ class OpBench {
         weights_(weights),
         input_values_(random_values(std::size_t{problem.m} * problem.k, 2)),
         id_values_(random_experts(problem)),
-        bytes_read_(std::set<std::uint32_t>(id_values_.begin(), id_values_.end()).size() * problem.expert_bytes()),
+        bytes_read_(bytes_read(problem, id_values_)),
         words_read_((bytes_read_ + sizeof(std::uint32_t) - 1) / sizeof(std::uint32_t)),
         input_(upload(device, DType::F32, input_values_)),
-        ids_(upload(device, DType::U32, id_values_)),
         output_(allocate(device, DType::F32, problem.outputs())),
-        sums_(allocate(device, DType::U32, (words_read_ - 1) / mlx_native::kChecksumWords + 1)) {}
+        sums_(allocate(device, DType::U32, (words_read_ - 1) / mlx_native::kChecksumWords + 1)) {
+    for (const auto& ids : id_values_) ids_.push_back(upload(device, DType::U32, ids));
+  }
 
   Measurement measure(std::uint32_t repetitions) {
     const std::uint32_t reads = count_of(&OpBench::record_read), products = count_of(&OpBench::record_product);
@@ -90,7 +106,7 @@ class OpBench {
             statistics(floors).median,
             static_cast<double>(bytes_read_) / time * 1e-3,
             flops / time * 1e-3,
-            sampled_error(problem_, weights_, input_values_, id_values_, output),
+            sampled_error(problem_, weights_, input_values_, id_values_[(products_ - 1) % ids_.size()], output),
             kernel_};
   }
 
@@ -98,13 +114,13 @@ class OpBench {
   using Record = void (OpBench::*)(CommandEncoder&);
 
   void record_product(CommandEncoder& encoder) {
-    const MlxBuffer& weight = weights_.next();
+    const MlxBuffer &weight = weights_.next(), &ids = ids_[products_++ % ids_.size()];
     const auto& [type, n, k, m, experts, top_k, routed, precision] = problem_;
     if (!routed)
       return must(
           mlx_native::quantized_matmul_ggml(encoder, registry_, device_, input_, weight, output_,
                                             {.m = m, .n = n, .k = k, .ggml_type = type, .precision = precision}));
-    must(mlx_native::quantized_matmul_id_ggml(encoder, registry_, device_, input_, weight, ids_, output_,
+    must(mlx_native::quantized_matmul_id_ggml(encoder, registry_, device_, input_, weight, ids, output_,
                                               {.n_tokens = m,
                                                .top_k = top_k,
                                                .n = n,
@@ -115,8 +131,12 @@ class OpBench {
                                                .precision = precision}));
   }
 
+  /// Of one part of the weights after the other.
   void record_read(CommandEncoder& encoder) {
-    const auto bytes = must(weights_.next().slice_view(0, words_read_ * sizeof(std::uint32_t)));
+    constexpr std::size_t kAlignment = 256;
+    const std::size_t parts = std::max<std::size_t>(problem_.weight_bytes() / (bytes_read_ + kAlignment), 1);
+    const std::size_t from = reads_++ % parts * (bytes_read_ / kAlignment * kAlignment);
+    const auto bytes = must(weights_.next().slice_view(from, words_read_ * sizeof(std::uint32_t)));
     const auto words = must(bytes.reinterpret(DType::U32, {words_read_}));
     must(mlx_native::checksum(encoder, registry_, device_, words, sums_, {.n_words = words_read_}));
   }
@@ -151,9 +171,10 @@ class OpBench {
   OpProblem problem_;
   RotatedWeights& weights_;
   std::vector<float> input_values_;
-  std::vector<std::uint32_t> id_values_;
-  std::size_t bytes_read_, words_read_;  // of the experts that occur
-  MlxBuffer input_, ids_, output_, sums_;
+  std::vector<std::vector<std::uint32_t>> id_values_;
+  std::size_t bytes_read_, words_read_, products_ = 0, reads_ = 0;
+  MlxBuffer input_, output_, sums_;
+  std::vector<MlxBuffer> ids_;
   std::string kernel_;  // or kernels, of the last product
 };
 
