@@ -7,6 +7,7 @@
 #include "cuda/order.cuh"
 #include "cuda/tensor/wgmma.cuh"
 #include "cuda/vec/digits.cuh"
+#include "cuda/vec/pace.cuh"
 #include "cuda/vec/routed_plan.h"
 #include "gpu/kernels/math.h"
 
@@ -15,6 +16,7 @@ namespace mlx_native::cuda {
 struct RoutedBarriers {
   Handover stages[kRoutedStages];
   Handover slots[kRoutedSlots];  // of a round's sums; all lanes arrive, which is what racecheck can follow
+  SharedBarrier split;           // x is
 };
 static_assert(sizeof(RoutedBarriers) <= RingRoom::kRingAt);
 
@@ -73,6 +75,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     if (lane == 0) {
       for (std::uint32_t i = 0; i < p.stages; ++i) stages[i].full.init(1), stages[i].empty.init_for_warps(kRoutedWarps);
       for (std::uint32_t i = 0; i < kRoutedSlots; ++i) slots[i].full.init(kThreads), slots[i].empty.init(32);
+      barriers.split.init(1);
       fence_barrier_init();
     }
     const bool whole = !U::kAligned && p.whole;
@@ -82,6 +85,10 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     RoutedSlab of(p, min(first + lane, p.slabs - 1));
     if (p.wait) await();
     std::uint32_t place = 0, parity = 1, slot = ~0u, expert = 0;
+    // Until x is split, one stage but where products take less time than their bytes.
+    constexpr std::uint32_t kEarly = U::kRowBytes > 210 ? kRoutedAhead : 1;
+    Pace pace{kEarly, p.stages};
+    std::uint32_t more = kRoutedAhead - kEarly;
     for (std::uint32_t begin = first; begin < end; begin += step) {
       const bool wanted = std::uint32_t(lane) < min(step, end - begin);
       // Of a whole slab whole pieces of 16 bytes: memory is handed out by them.
@@ -94,6 +101,8 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
       for (std::uint32_t pass = 0; pass < passes; ++pass) {
         const CUtensorMap& map = p.map[of.product + pass].tensor;
         for (std::uint32_t unit = 0; unit < p.units; unit += step_units) {
+          if (more > 0 && barriers.split.has_ended(0)) pace.ahead += more, more = 0;
+          pace.keep(stages);
           stages[place].empty.await(parity);
           if (lane == 0) stages[place].full.arrive_and_expect(all);
           __syncwarp();
@@ -179,6 +188,7 @@ __global__ void __launch_bounds__(32 * (kRoutedWarps + 2), 2) routed_kernel(cons
     });
   }
   asm volatile("bar.sync 2, %0;" ::"n"(kThreads) : "memory");
+  if (threadIdx.x == 0) barriers.split.arrive();
 
   // The lane's column: plane g / 2. Odd ones and those of no plane repeat another, and their sums are not used.
   const std::uint8_t* const column = x + min(g / 2, kPlanes - 1) * p.x_stride;

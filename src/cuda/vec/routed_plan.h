@@ -49,6 +49,8 @@ struct RoutedPlan {
 };
 
 constexpr std::uint32_t kRoutedWarps = 8, kRoutedSlots = 4, kRoutedStages = 10;
+/// Stages that are on their way at a time: behind more x would wait.
+constexpr std::uint32_t kRoutedAhead = 2;
 
 /// What a plan depends on besides the problem.
 struct RoutedShape {
