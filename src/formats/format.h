@@ -7,58 +7,47 @@
 //
 //   struct Q4_K {
 //     K_STATIC bool kPlain = false;
+//     K_STATIC bool kHasOffset;                     // false: offset is 0 everywhere
 //     K_STATIC int kBits, kValues, kGroup, kBias;   // codes are below 2^kBits
-//     K_STATIC bool kHasOffset;   // false: offset is 0 everywhere
-//     K_STATIC int kAlign;        // alignment of a block in bytes that holds wherever a tensor's start is 16-aligned
-//     struct Block;                       // its comment is the spec; sizeof(Block) is ggml's
+//     K_STATIC int kAlign;   // alignment of a block in bytes that holds wherever a tensor's start is 16-aligned
+//     struct Block;          // its comment is the spec; sizeof(Block) is ggml's
 //     template <class R> static auto codes(R r, const K_GLOBAL Block& b, int run);   // 0 <= run < kValues / 16
 //     static Affine affine(const K_GLOBAL Block& b, int group);                      // 0 <= group < kValues / kGroup
 //   };
 //
-// So that factors too are decoded many at a time, a format may offer, where a block has 8 or 16 groups whose factors
-// are small integers times a common unit, all of them; and where a block is one group, its scale, and its offset if it
-// has one:
+// A plain format (F32, F16, BF16) has kPlain = true, kValues = 1, kAlign, a Block that is one number, and value(b),
+// where b is a Block, or as many of them as a SIMD type holds.
 //
-//     template <class R> static auto group_bytes(R r, const K_GLOBAL Block& b);   // a GroupBytes
-//     template <class R> static auto scale(R r, const K_GLOBAL Block& b);
-//     template <class R> static auto offset(R r, const K_GLOBAL Block& b);
-//
-// over a reader (ScalarReader, or one of many rows at a time) with
-//   r.words(p)   .word[4] of the 16 bytes at p
-//   r.half(w)    the f16 in the low half of a word
-//   r.half(p)    the f16 at p
-//
-// It may say that codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and 2 i + 1, which lie side by
-// side:
-//
-//     K_STATIC bool kPairs = true;
-//
-// With either run may be of any type with + - * / % & and, of words, >>: a reader may read another run in each lane.
-// Such a reader may load up to 128 bytes from the member of the block that is read on, where those are the block's.
-//
-// The same by another name where only products of few rows gain by it, which decode a row at a time:
-//
-//     template <class R> static auto block_factors(R r, const K_GLOBAL Block& b);
-//
-// A format may say that (code - kBias) * scale, with scales of that kind, is between -127 and 128:
-//
-//     K_STATIC bool kFolds = true;
-//
-// or that of four runs the first and the third, and the second and the fourth, have bits in the same bytes, so that who
-// decodes all four takes them in that order:
-//
-//     K_STATIC bool kAlternates = true;
-//
-// codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes the four
-// of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
+// Codes. codes() is written once, over a reader R that decides how many codes are made at a time: a WordReader makes
+// the four of one 32-bit word, a SIMD reader all 16. Four codes lie in a word, lowest byte first. Readers offer
 //   r.load(p)          the reader's bytes of the 16 at p
 //   r.bits16(p)        the 16 bits at p
 //   r.spread(bits)     byte i = bit i of what bits16() gave
 //   r.lookup(t, w)     byte i = t[byte i of w], t a table of 16 bytes
 // and words offer & | ^ with a uint32_t or a word, << and >> by an int, each on 32-bit lanes.
 //
-// A plain format (F32, F16, BF16) has kPlain = true, kValues = 1, kAlign, a Block that is one number, and value(b),
-// where b is a Block, or as many of them as a SIMD type holds.
+// Factors. A format may offer more than one affine() at a time, over a reader (a ScalarReader, or one of many rows)
+// with
+//   r.words(p)   .word[4] of the 16 bytes at p
+//   r.half(w)    the f16 in the low half of a word
+//   r.half(p)    the f16 at p
+// Where a block is one group, its scale, and its offset if it has one:
+//     template <class R> static auto scale(R r, const K_GLOBAL Block& b);
+//     template <class R> static auto offset(R r, const K_GLOBAL Block& b);
+// Where a block has 8 or 16 groups whose factors are small integers times a common unit, all of them, as GroupBytes;
+// by the second name where only products of few rows gain by it, which decode a row at a time:
+//     template <class R> static auto group_bytes(R r, const K_GLOBAL Block& b);
+//     template <class R> static auto block_factors(R r, const K_GLOBAL Block& b);
+// The codes() of such a format takes a run of any type with + - * / % & and, of words, >>: a reader may read another
+// run in each lane. Such a reader may load up to 128 bytes from the member of the block that is read on, where those
+// are the block's.
+//
+// What kernels may make use of, each absent where it does not hold:
+//     K_STATIC bool kPairs = true;        // codes(r, b, 2 i) of a reader of 32 bytes makes the codes of runs 2 i and
+//                                         // 2 i + 1, which lie side by side; run is of any type, as above
+//     K_STATIC bool kFolds = true;        // (code - kBias) * scale, of integers as in GroupBytes, is in [-127, 128]
+//     K_STATIC bool kAlternates = true;   // of four runs the first and the third, and the second and the fourth, have
+//                                         // bits in the same bytes: who decodes all four takes them in that order
 #pragma once
 
 #include "core/dialect.h"

@@ -1,15 +1,12 @@
 #pragma once
 
-#include "formats/format.h"
 #include "formats/scale_min6.h"
 
 namespace mlx_native {
 
 /// 5.5 bits a value: Q4_K with a fifth bit.
-struct Q5_K {
-  K_STATIC bool kPlain = false, kHasOffset = true;
-  K_STATIC int kBits = 5, kValues = 256, kGroup = 32, kBias = 0, kAlign = 16;
-  K_STATIC bool kPairs = true;
+struct Q5_K : ScaleMin6Format {
+  K_STATIC int kBits = 5;
 
   /// value = d * scale[g] * q - dmin * min[g]. Each 32 bytes of qs hold the low four bits of 64 values: the low nibbles
   /// are the first 32. Bit g of qh[i] is the fifth bit of value i of group g.
@@ -22,17 +19,9 @@ struct Q5_K {
 
   template <class R, class Run>
   static K_FN auto codes(R r, const K_GLOBAL Block& b, Run run) {
-    const auto low = (r.load(b.qs + 32 * (run / 4) + 16 * (run % 2)) >> (run & 2) * 2) & 0x0f0f0f0fu;
+    const auto low = nibbles(r, b.qs, run);
     const auto high = (r.load(b.qh + 16 * (run % 2)) >> run / 2) & 0x01010101u;
     return low | high << 4;
-  }
-  static K_FN ScaleMin6 scales(const K_GLOBAL Block& b) {
-    return ScaleMin6::load<kAlign>(reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
-  }
-  static K_FN Affine affine(const K_GLOBAL Block& b, int group) { return scales(b).affine(group); }
-  template <class R>
-  static K_FN auto group_bytes(R r, const K_GLOBAL Block& b) {
-    return scale_min6_bytes(r, reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
   }
 };
 static_assert(sizeof(Q5_K::Block) == 176);

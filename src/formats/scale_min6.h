@@ -1,6 +1,5 @@
 #pragma once
 
-#include "core/dialect.h"
 #include "formats/format.h"
 
 namespace mlx_native {
@@ -31,16 +30,36 @@ struct ScaleMin6 {
   }
 };
 
-/// All pairs of the block that begins here, by a reader of format.h.
-template <class R>
-K_FN auto scale_min6_bytes(R r, const K_GLOBAL uint8_t* block) {
-  const auto w = r.words(block);
-  const auto a = w.word[1], b = w.word[2], c = w.word[3];
-  return GroupBytes<8, decltype(w.word[0] & 1u), decltype(r.half(a))>{
-      r.half(w.word[0]),
-      -r.half(w.word[0] >> 16),
-      {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)},
-      {b & 0x3f3f3f3fu, (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)}};
-}
+/// What formats share whose block of 256 values, 8 groups of 32, begins with a ScaleMin6.
+struct ScaleMin6Format {
+  K_STATIC bool kPlain = false, kHasOffset = true, kPairs = true;
+  K_STATIC int kValues = 256, kGroup = 32, kBias = 0, kAlign = 16;
+
+  template <class Block>
+  static K_FN ScaleMin6 scales(const K_GLOBAL Block& b) {
+    return ScaleMin6::load<kAlign>(reinterpret_cast<const K_GLOBAL uint8_t*>(&b));
+  }
+  template <class Block>
+  static K_FN Affine affine(const K_GLOBAL Block& b, int group) {
+    return scales(b).affine(group);
+  }
+  template <class R, class Block>
+  static K_FN auto group_bytes(R r, const K_GLOBAL Block& block) {
+    const auto w = r.words(reinterpret_cast<const K_GLOBAL uint8_t*>(&block));
+    const auto a = w.word[1], b = w.word[2], c = w.word[3];
+    return GroupBytes<8, decltype(w.word[0] & 1u), decltype(r.half(a))>{
+        r.half(w.word[0]),
+        -r.half(w.word[0] >> 16),
+        {a & 0x3f3f3f3fu, (c & 0x0f0f0f0fu) | (a >> 2 & 0x30303030u)},
+        {b & 0x3f3f3f3fu, (c >> 4 & 0x0f0f0f0fu) | (b >> 2 & 0x30303030u)}};
+  }
+
+ protected:
+  /// Of a run, where each 32 bytes hold 64 values: the low nibbles are the first 32.
+  template <class R, class Run>
+  static K_FN auto nibbles(R r, const K_GLOBAL uint8_t* qs, Run run) {
+    return (r.load(qs + 32 * (run / 4) + 16 * (run % 2)) >> (run & 2) * 2) & 0x0f0f0f0fu;
+  }
+};
 
 }  // namespace mlx_native
