@@ -1,12 +1,8 @@
 // AVX2, FMA and F16C; also the vocabulary of the ISA that only adds products of bytes to it.
 #pragma once
 
-#include <immintrin.h>
-
-#include "core/dialect.h"
 #include "cpu/simd/unroll.h"
-
-#define MLXN_FACTORS_HEADER "cpu/simd/factors256.h"
+#include "cpu/simd/x86.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -14,10 +10,6 @@ inline constexpr int kLanes = 8;
 using Vec = float __attribute__((vector_size(32)));
 using IntVec = int32_t __attribute__((vector_size(32)));
 using UIntVec = uint32_t __attribute__((vector_size(32)));
-using Quad = float __attribute__((vector_size(16)));
-using Oct = Vec;
-using Codes = uint32_t __attribute__((vector_size(16)));
-using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
 // 12 sums, 3 rows of x and a weight fill the 16 registers.
 inline constexpr int kTileRows = 3;
@@ -25,16 +17,6 @@ inline constexpr int kTileRows = 3;
 /// a * b + c, rounded once.
 K_FN Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 K_FN Quad fold(Vec v) { return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)); }
-
-/// Eight signed bytes, the lowest of `low` first.
-K_FN Oct signed_bytes(uint32_t low, uint32_t high) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_insert_epi32(_mm_cvtsi32_si128(int(low)), int(high), 1)));
-}
-
-K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
-  return reinterpret_cast<Codes>(
-      _mm_shuffle_epi8(reinterpret_cast<__m128i>(table), reinterpret_cast<__m128i>(indices)));
-}
 
 #define MLXN_SHUFFLES_VECTORS 1
 K_FN UIntVec shuffle_bytes(Bytes16 table, UIntVec indices) {

@@ -1,12 +1,8 @@
 // AVX-512 F, BW, DQ, VL and VNNI.
 #pragma once
 
-#include <immintrin.h>
-
-#include "core/dialect.h"
 #include "cpu/simd/unroll.h"
-
-#define MLXN_FACTORS_HEADER "cpu/simd/factors256.h"
+#include "cpu/simd/x86.h"
 
 namespace mlx_native::cpu::MLXN_ISA {
 
@@ -14,10 +10,6 @@ inline constexpr int kLanes = 16;
 using Vec = float __attribute__((vector_size(64)));
 using IntVec = int32_t __attribute__((vector_size(64)));
 using UIntVec = uint32_t __attribute__((vector_size(64)));
-using Quad = float __attribute__((vector_size(16)));
-using Oct = float __attribute__((vector_size(32)));
-using Codes = uint32_t __attribute__((vector_size(16)));
-using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
 // 24 sums, 6 rows of x and a weight fill the 32 registers.
 inline constexpr int kTileRows = 6;
@@ -28,16 +20,6 @@ K_FN Oct fma(Oct a, Oct b, Oct c) { return _mm256_fmadd_ps(a, b, c); }
 K_FN Quad fold(Vec v) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-}
-
-/// Eight signed bytes, the lowest of `low` first.
-K_FN Oct signed_bytes(uint32_t low, uint32_t high) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_insert_epi32(_mm_cvtsi32_si128(int(low)), int(high), 1)));
-}
-
-K_FN Codes shuffle_bytes(Bytes16 table, Codes indices) {
-  return reinterpret_cast<Codes>(
-      _mm_shuffle_epi8(reinterpret_cast<__m128i>(table), reinterpret_cast<__m128i>(indices)));
 }
 
 #define MLXN_SHUFFLES_VECTORS 1

@@ -3,7 +3,7 @@
 
 #include <arm_neon.h>
 
-#include "core/dialect.h"
+#include "cpu/simd/vectors.h"
 
 #define MLXN_BYTES_HEADER "cpu/simd/bytes128.h"
 
@@ -13,10 +13,6 @@ inline constexpr int kLanes = 4;
 using Vec = float __attribute__((vector_size(16)));
 using IntVec = int32_t __attribute__((vector_size(16)));
 using UIntVec = uint32_t __attribute__((vector_size(16)));
-using Quad = Vec;
-using Oct = float __attribute__((vector_size(32)));
-using Codes = uint32_t __attribute__((vector_size(16)));
-using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
 // 24 sums, 6 rows of x and a weight fill the 32 registers.
 inline constexpr int kTileRows = 6;

@@ -1,19 +1,15 @@
 // Any machine: vectors of four, which the compiler maps to what there is.
 #pragma once
 
-#include "core/dialect.h"
 #include "core/f16.h"
+#include "cpu/simd/vectors.h"
 
-namespace mlx_native::cpu::portable {
+namespace mlx_native::cpu::MLXN_ISA {
 
 inline constexpr int kLanes = 4;
 using Vec = float __attribute__((vector_size(16)));
 using IntVec = int32_t __attribute__((vector_size(16)));
 using UIntVec = uint32_t __attribute__((vector_size(16)));
-using Quad = Vec;
-using Oct = float __attribute__((vector_size(32)));
-using Codes = uint32_t __attribute__((vector_size(16)));
-using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
 inline constexpr int kTileRows = 2;
 
@@ -76,4 +72,4 @@ K_FN void load_columns(const uint8_t* p, uint64_t stride, UIntVec (&out)[4]) {
   }
 }
 
-}  // namespace mlx_native::cpu::portable
+}  // namespace mlx_native::cpu::MLXN_ISA
