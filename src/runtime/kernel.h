@@ -6,7 +6,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "mlx_native/device.h"
@@ -16,9 +15,6 @@
 #include "runtime/op.h"
 
 namespace mlx_native::detail {
-
-/// "mat_vec", "rms_norm".
-std::string_view op_name(Op op);
 
 struct Kernel {
   std::string name;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 namespace mlx_native::detail {
 
 /// What kernels are chosen by. Each has one struct of arguments in src/args.
@@ -32,6 +34,9 @@ enum class Op {
   FusedMatVecId,      // FusedMatmulIdArgs
   User,
 };
+
+/// "mat_vec", "rms_norm".
+std::string_view op_name(Op op);
 
 /// Runs or launches a kernel: `args` is the op's struct, `where` the backend's own context (cpu::Team, cuda::Launch,
 /// ...).
