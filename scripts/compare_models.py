@@ -6,8 +6,8 @@
       --peer ik=IK/bin/llama-bench --peer 'ik-rtr=IK/bin/llama-bench -rtr 1'
 
 A side is NAME=COMMAND. Each round runs every program once per model and number of threads. A cell is the median of its
-tokens per second over the rounds, its ratio to the best peer, and the largest resident memory of the whole run (pages of
-a mapped file count).
+tokens per second over the rounds, in brackets ours times the best peer's; the row "memory" has the largest resident
+memory of a run in GB (pages of a mapped file count).
 """
 
 import argparse
@@ -30,6 +30,10 @@ def run(command):
         if status != 0:
             sys.exit(f"{shlex.join(command)} failed:\n{err.read().decode()[-2000:]}")
         return out.read().decode(), usage.ru_maxrss * 1024
+
+
+def print_row(model, threads, test, cells):
+    print("| " + " | ".join([os.path.basename(model), threads, test, *cells]) + " |", flush=True)
 
 
 def main():
@@ -73,9 +77,9 @@ def main():
                 rows.append({"model": os.path.basename(model), "threads": int(threads), "test": test,
                              "tokens_per_second": medians, "peak_bytes": peak})
                 best = max(medians[name] for name in peers)
-                print(f"| {os.path.basename(model)} | {threads} | {test} | " + " | ".join(
-                    f"{rate:.1f} x{rate / best:.2f}, {peak[name] / 1e9:.2f} GB" for name, rate in medians.items()) + " |",
-                      flush=True)
+                print_row(model, threads, test, [f"{rate:.1f}" if name in peers else f"{rate:.1f} ({rate / best:.2f})"
+                                                 for name, rate in medians.items()])
+            print_row(model, threads, "memory", [f"{peak[name] / 1e9:.2f}" for name in sides])
     if options.json:
         with open(options.json, "w") as file:
             json.dump(rows, file, indent=1)
