@@ -5,20 +5,11 @@
 // F32 cache are (SplitCache), and the product of the two low ones, 2^-22 of the result, is left out.
 #pragma once
 
-#include <cuda_fp16.h>
-
 #include "cuda/attention/families.h"
-#include "cuda/attention/split_cache.h"
-#include "cuda/order.cuh"
+#include "cuda/attention/split_cache.cuh"
 #include "cuda/tensor/mma.cuh"
-#include "gpu/kernels/attention.h"
 
 namespace mlx_native::cuda {
-
-struct FlashArgs {
-  AttentionArgs attention;
-  SplitCache cache;  // of an F16 cache: k_high and v_high are the cache
-};
 
 constexpr int kFlashRows = 128, kFlashKeys = 64, kFlashThreads = 256, kFlashStages = 2;
 
@@ -48,23 +39,6 @@ __device__ __forceinline__ void copy_4(void* to, const void* from, std::uint32_t
   asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(bytes)
                : "memory");
 }
-__device__ __forceinline__ std::uint32_t pack_halfs(float x, float y) {
-  const __half2 pair = __floats2half2_rn(x, y);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
-}
-/// x and y as two halfs each.
-__device__ __forceinline__ void split_pair(float x, float y, std::uint32_t& high, std::uint32_t& low) {
-  const __half2 h = __floats2half2_rn(x, y);
-  const float2 back = __half22float2(h);
-  high = *reinterpret_cast<const std::uint32_t*>(&h);
-  low = pack_halfs(x - back.x, y - back.y);
-}
-/// The power of two that brings the largest magnitude to [2^12, 2^13), where one exists.
-__device__ __forceinline__ float scale_of(float largest) {
-  const int exponent = int(__float_as_uint(largest) >> 23 & 255u);
-  return __uint_as_float(std::uint32_t(266 - min(max(exponent, 13), 254)) << 23);
-}
-__device__ __forceinline__ float inverse_of_power(float x) { return __uint_as_float(0x7f000000u - __float_as_uint(x)); }
 __device__ __forceinline__ float exp2_of(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -80,91 +54,57 @@ __device__ __forceinline__ float row_sum(float x) {
   return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-/// The first position that any query sees, or one behind the last.
-__device__ __forceinline__ std::uint64_t first_seen(const AttentionArgs& a, std::uint64_t position) {
-  const std::uint64_t last = a.positions[a.n_tokens - 1], kept = last >= a.kv_capacity ? last - a.kv_capacity + 1 : 0;
-  return max(gpu::visible(a, position).begin, kept);
-}
+/// A group's rows and the keys that any of them sees. Groups whose rows see the most keys come first.
+struct FlashWork {
+  std::uint32_t heads, kv_head;  // heads: of a KV head
+  std::uint64_t first_row, last_row;
+  std::uint64_t begin;   // position of the first key
+  std::uint32_t length;  // in keys
+  gpu::Ring ring;
 
-/// A row of the cache per warp, first all of the keys, then all of the values.
-static __global__ void __launch_bounds__(256) split_cache_kernel(const __grid_constant__ FlashArgs p) {
-  allow_next();
-  await_previous();
-  const AttentionArgs& a = p.attention;
-  const std::uint64_t begin = first_seen(a, a.positions[0]);
-  const std::uint64_t length = std::uint64_t{a.positions[a.n_tokens - 1]} + 1 - begin;
-  const gpu::Ring ring = {begin, begin % a.kv_capacity, a.kv_capacity};
-  const int lane = int(threadIdx.x % 32), at = 4 * lane;
-  const std::uint64_t rows = length * a.n_kv_heads;
-  for (std::uint64_t i = blockIdx.x * 8 + threadIdx.x / 32; i < 2 * rows; i += gridDim.x * 8) {
-    const bool is_value = i >= rows;
-    const std::uint64_t head = (is_value ? i - rows : i) / length, rel = (is_value ? i - rows : i) - head * length;
-    const std::uint64_t row = head * a.kv_capacity + ring.slot(begin + rel);
-    const float* const from = reinterpret_cast<const float*>(is_value ? a.v_cache : a.k_cache) + row * a.head_dim;
-    const bool mine = at < int(a.head_dim);
-    float4 x = mine ? *reinterpret_cast<const float4*>(from + at) : make_float4(0, 0, 0, 0);
-    std::uint32_t largest = 0;
-    for (const float v : {x.x, x.y, x.z, x.w}) largest = max(largest, __float_as_uint(v) & 0x7fffffffu);
-    largest = __reduce_max_sync(0xffffffffu, largest);
-    const bool finite = largest < 0x7f800000u;
-    float scale = scale_of(__uint_as_float(largest)), factor = inverse_of_power(scale);
-    if (is_value && !finite) scale = 0, x = make_float4(0, 0, 0, 0), factor = __uint_as_float(0x7fc00000u);
-    uint2 high, low;
-    split_pair(x.x * scale, x.y * scale, high.x, low.x);
-    split_pair(x.z * scale, x.w * scale, high.y, low.y);
-    if (mine) {
-      *reinterpret_cast<uint2*>((is_value ? p.cache.v_high : p.cache.k_high) + row * a.head_dim + at) = high;
-      *reinterpret_cast<uint2*>((is_value ? p.cache.v_low : p.cache.k_low) + row * a.head_dim + at) = low;
-    }
-    if (lane == 0) (is_value ? p.cache.v_factor : p.cache.k_factor)[row] = factor;
+  __device__ __forceinline__ explicit FlashWork(const AttentionArgs& a) {
+    heads = a.n_heads / a.n_kv_heads, kv_head = blockIdx.x % a.n_kv_heads;
+    const std::uint64_t rows = std::uint64_t{a.n_tokens} * heads;
+    first_row = (gridDim.x / a.n_kv_heads - 1 - blockIdx.x / a.n_kv_heads) * std::uint64_t{kFlashRows};
+    last_row = min(first_row + kFlashRows, rows) - 1;
+    begin = first_seen(a, a.positions[first_row / heads]);
+    const std::uint64_t end = gpu::visible(a, a.positions[last_row / heads]).end;
+    length = begin < end ? std::uint32_t(end - begin) : 0;
+    ring = {begin, begin % a.kv_capacity, a.kv_capacity};
   }
-}
+};
 
-template <int kDim, int kParts>
-__global__ void __launch_bounds__(kFlashThreads, 1) flash_kernel(const __grid_constant__ FlashArgs p) {
-  using Shape = FlashShape<kDim, kParts>;
-  constexpr int kSteps = kDim / 16, kTiles = kFlashKeys / 8, kChunks = kDim / 8;
-  constexpr float kLog2E = 1.44269504f;
-  extern __shared__ __align__(128) std::uint8_t shared[];
-  const AttentionArgs& a = p.attention;
-  const int lane = int(threadIdx.x % 32), warp = int(threadIdx.x / 32), g = lane / 4, t = lane % 4;
-  allow_next();
-  await_previous();
-  // Rows that see the most keys come first.
-  const std::uint32_t group = a.n_heads / a.n_kv_heads, kv_head = blockIdx.x % a.n_kv_heads;
-  const std::uint64_t rows = std::uint64_t{a.n_tokens} * group;
-  const std::uint64_t first_row =
-      (gridDim.x / a.n_kv_heads - 1 - blockIdx.x / a.n_kv_heads) * std::uint64_t{kFlashRows};
-  const std::uint64_t last_row = min(first_row + kFlashRows, rows) - 1;
-  const std::uint64_t begin = first_seen(a, a.positions[first_row / group]);
-  const std::uint64_t end = gpu::visible(a, a.positions[last_row / group]).end;
-  const std::uint32_t length = begin < end ? std::uint32_t(end - begin) : 0;
-  const gpu::Ring ring = {begin, begin % a.kv_capacity, a.kv_capacity};
-
-  // The lane's two rows: what they see, from `begin` on, and their queries as halfs.
-  std::uint64_t place[2];
-  std::uint32_t sees_from[2], sees_to[2];
+/// A lane's two rows, g and g + 8 of its warp's 16, as mma.sync has them.
+struct FlashRows {
+  std::uint64_t place[2];                  // of a row's query and output
+  std::uint32_t sees_from[2], sees_to[2];  // counted from the first key
   float query_factor[2];
-  uint4* const own_query = reinterpret_cast<uint4*>(shared + Shape::kQueryAt) + warp * 2 * kSteps * 32 + lane;
+};
+
+/// Fills `rows`, and own_query, in shared memory, with their queries as halfs. own_row: the first of the two.
+template <int kDim>
+__device__ __forceinline__ void load_queries(const AttentionArgs& a, const FlashWork& work, std::uint64_t own_row,
+                                             int t, uint4* own_query, FlashRows& rows) {
+  constexpr int kSteps = kDim / 16;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const std::uint64_t row = min(first_row + 16 * warp + g + 8 * r, last_row), token = row / group;
-    place[r] = (token * a.n_heads + kv_head * group + row % group) * kDim;
+    const std::uint64_t row = min(own_row + 8 * r, work.last_row), token = row / work.heads;
+    rows.place[r] = (token * a.n_heads + work.kv_head * work.heads + row % work.heads) * kDim;
     const gpu::Positions sees = gpu::visible(a, a.positions[token]);
     const bool sees_any = sees.begin < sees.end;
-    sees_from[r] = sees_any ? std::uint32_t(sees.begin - begin) : 0;
-    sees_to[r] = sees_any ? std::uint32_t(sees.end - begin) : 0;
+    rows.sees_from[r] = sees_any ? std::uint32_t(sees.begin - work.begin) : 0;
+    rows.sees_to[r] = sees_any ? std::uint32_t(sees.end - work.begin) : 0;
     float2 x[kSteps][2];
     float largest = 0;
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        x[k][h] = *reinterpret_cast<const float2*>(a.query + place[r] + 16 * k + 8 * h + 2 * t);
+        x[k][h] = *reinterpret_cast<const float2*>(a.query + rows.place[r] + 16 * k + 8 * h + 2 * t);
         largest = fmaxf(largest, fmaxf(fabsf(x[k][h].x), fabsf(x[k][h].y)));
       }
     const float scale = scale_of(row_max(largest));
-    query_factor[r] = inverse_of_power(scale);
+    rows.query_factor[r] = inverse_of_power(scale);
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
 #pragma unroll
@@ -175,47 +115,140 @@ __global__ void __launch_bounds__(kFlashThreads, 1) flash_kernel(const __grid_co
         reinterpret_cast<std::uint32_t*>(own_query + (2 * k + 1) * 32)[r + 2 * h] = low;
       }
   }
+}
 
-  const auto fetch = [&](std::uint32_t tile, int stage) {
-    std::uint8_t* const to = shared + stage * Shape::kStage;
-    for (int i = int(threadIdx.x); i < kFlashKeys * kChunks; i += kFlashThreads) {
-      const int key = i / kChunks, chunk = i - key * kChunks;
-      const std::uint32_t rel = tile * kFlashKeys + key;
-      const std::uint32_t bytes = rel < length ? 16 : 0;  // what is behind the last key becomes 0
-      const std::uint64_t slot = ring.slot(begin + min(rel, length - 1));
-      const std::uint64_t from = (std::uint64_t{kv_head} * a.kv_capacity + slot) * kDim + 8 * chunk;
-      std::uint8_t* const place_in_array = to + key * Shape::kPitch + 16 * chunk;
-      copy_16(place_in_array, p.cache.k_high + from, bytes);
-      copy_16(place_in_array + Shape::kArray, p.cache.v_high + from, bytes);
-      if constexpr (kParts == 2) {
-        copy_16(place_in_array + 2 * Shape::kArray, p.cache.k_low + from, bytes);
-        copy_16(place_in_array + 3 * Shape::kArray, p.cache.v_low + from, bytes);
-        if (chunk == 0) {
-          const std::uint64_t row = std::uint64_t{kv_head} * a.kv_capacity + slot;
-          std::uint8_t* const factors = to + 4 * Shape::kArray;
-          copy_4(factors + 4 * key, p.cache.k_factor + row, bytes / 4);
-          copy_4(factors + 4 * (kFlashKeys + key), p.cache.v_factor + row, bytes / 4);
-        }
+/// Asks for a tile of keys and values, which come into a stage of shared memory. What is behind the last key becomes 0.
+template <int kDim, int kParts>
+__device__ __forceinline__ void fetch_tile(const FlashArgs& p, const FlashWork& work, std::uint32_t tile, int stage,
+                                           std::uint8_t* shared) {
+  using Shape = FlashShape<kDim, kParts>;
+  constexpr int kChunks = kDim / 8;
+  std::uint8_t* const to = shared + stage * Shape::kStage;
+  for (int i = int(threadIdx.x); i < kFlashKeys * kChunks; i += kFlashThreads) {
+    const int key = i / kChunks, chunk = i - key * kChunks;
+    const std::uint32_t rel = tile * kFlashKeys + key;
+    const std::uint32_t bytes = rel < work.length ? 16 : 0;
+    const std::uint64_t slot = work.ring.slot(work.begin + min(rel, work.length - 1));
+    const std::uint64_t from = (std::uint64_t{work.kv_head} * p.attention.kv_capacity + slot) * kDim + 8 * chunk;
+    std::uint8_t* const place_in_array = to + key * Shape::kPitch + 16 * chunk;
+    copy_16(place_in_array, p.cache.k_high + from, bytes);
+    copy_16(place_in_array + Shape::kArray, p.cache.v_high + from, bytes);
+    if constexpr (kParts == 2) {
+      copy_16(place_in_array + 2 * Shape::kArray, p.cache.k_low + from, bytes);
+      copy_16(place_in_array + 3 * Shape::kArray, p.cache.v_low + from, bytes);
+      if (chunk == 0) {
+        const std::uint64_t row = std::uint64_t{work.kv_head} * p.attention.kv_capacity + slot;
+        std::uint8_t* const factors = to + 4 * Shape::kArray;
+        copy_4(factors + 4 * key, p.cache.k_factor + row, bytes / 4);
+        copy_4(factors + 4 * (kFlashKeys + key), p.cache.v_factor + row, bytes / 4);
       }
     }
-    commit_copies();
-  };
+  }
+  commit_copies();
+}
 
+/// Makes a tile's scores weights. Of each row it knows the largest score and the sum of the weights so far; sum_factor
+/// is what its sums of values are to be multiplied by. Values in two halfs have factors (of the tile's keys, then of
+/// its values); sums are multiples of the largest of these so far, `unit`.
+template <int kParts>
+__device__ __forceinline__ void weigh_keys(const AttentionArgs& a, const FlashRows& rows, std::uint32_t first_key,
+                                           int lane, int t, const float* factors, float (&score)[kFlashKeys / 8][4],
+                                           float (&largest)[2], float (&weights)[2], float& unit,
+                                           float (&sum_factor)[2]) {
+  constexpr int kTiles = kFlashKeys / 8;
+  constexpr float kLog2E = 1.44269504f;
+  // Scores in units of log2(e), -infinity where they are not seen.
+  float top[2] = {-INFINITY, -INFINITY};
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const std::uint32_t key = 8 * n + 2 * t + i % 2, rel = first_key + key;
+      float factor = rows.query_factor[i / 2];
+      if constexpr (kParts == 2) factor *= factors[key];
+      float s = score[n][i] * factor * a.scale;
+      if (a.softcap != 0) s = a.softcap * gpu::hyperbolic_tangent(s / a.softcap);
+      s = rel >= rows.sees_from[i / 2] && rel < rows.sees_to[i / 2] ? s * kLog2E : -INFINITY;
+      score[n][i] = s;
+      top[i / 2] = fmaxf(top[i / 2], s);
+    }
+  float new_unit = unit;
+  if constexpr (kParts == 2) {
+    new_unit = fmaxf(unit, fmaxf(factors[kFlashKeys + lane], factors[kFlashKeys + 32 + lane]));
+    new_unit = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(new_unit)));
+  }
+  const float per_unit = inverse_of_power(new_unit);
+  float base[2];
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float now = fmaxf(largest[r], row_max(top[r]));
+    base[r] = now == -INFINITY ? 0.0f : now;
+    const float factor = exp2_of(largest[r] - base[r]);
+    largest[r] = now;
+    weights[r] *= factor;
+    sum_factor[r] = kParts == 2 ? factor * (unit * per_unit) : factor;
+  }
+  unit = new_unit;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float weight = exp2_of(score[n][i] - base[i / 2]);
+      weights[i / 2] += weight;
+      // Not seen: whatever the value is.
+      if constexpr (kParts == 2)
+        score[n][i] = weight > 0 ? weight * (factors[kFlashKeys + 8 * n + 2 * t + i % 2] * per_unit) : 0.0f;
+      else
+        score[n][i] = weight;
+    }
+}
+
+template <int kDim, int kParts>
+__device__ __forceinline__ void store_rows(const AttentionArgs& a, const FlashWork& work, std::uint64_t own_row, int t,
+                                           const FlashRows& rows, const float (&weights)[2], float unit,
+                                           const float (&sums)[kDim / 8][4]) {
+  constexpr int kChunks = kDim / 8;
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const float total = row_sum(weights[r]);
+    if (own_row + 8 * r > work.last_row) continue;
+    const float factor = total == 0 ? 0.0f : (kParts == 2 ? unit : 1.0f) / total;
+#pragma unroll
+    for (int n = 0; n < kChunks; ++n)
+      *reinterpret_cast<float2*>(a.output + rows.place[r] + 8 * n + 2 * t) =
+          make_float2(sums[n][2 * r] * factor, sums[n][2 * r + 1] * factor);
+  }
+}
+
+template <int kDim, int kParts>
+__global__ void __launch_bounds__(kFlashThreads, 1) flash_kernel(const __grid_constant__ FlashArgs p) {
+  using Shape = FlashShape<kDim, kParts>;
+  constexpr int kSteps = kDim / 16, kTiles = kFlashKeys / 8, kChunks = kDim / 8;
+  extern __shared__ __align__(128) std::uint8_t shared[];
+  const AttentionArgs& a = p.attention;
+  const int lane = int(threadIdx.x % 32), warp = int(threadIdx.x / 32), g = lane / 4, t = lane % 4;
+  allow_next();
+  await_previous();
+  const FlashWork work(a);
+  const std::uint64_t own_row = work.first_row + 16 * warp + g;
+  uint4* const own_query = reinterpret_cast<uint4*>(shared + Shape::kQueryAt) + warp * 2 * kSteps * 32 + lane;
+  FlashRows rows;
+  load_queries<kDim>(a, work, own_row, t, own_query, rows);
   float sums[kChunks][4] = {};
   float largest[2] = {-INFINITY, -INFINITY}, weights[2] = {0, 0};
-  float unit = 0x1p-126f;  // sums are multiples of it: the largest factor of values so far
-  const std::uint32_t tiles = (length + kFlashKeys - 1) / kFlashKeys;
-  if (tiles > 0) fetch(0, 0);
+  float unit = 0x1p-126f;
+  const std::uint32_t tiles = (work.length + kFlashKeys - 1) / kFlashKeys;
+  if (tiles > 0) fetch_tile<kDim, kParts>(p, work, 0, 0, shared);
   for (std::uint32_t tile = 0; tile < tiles; ++tile) {
     if (tile + 1 < tiles)
-      fetch(tile + 1, int(tile + 1) % kFlashStages);
+      fetch_tile<kDim, kParts>(p, work, tile + 1, int(tile + 1) % kFlashStages, shared);
     else
       commit_copies();
     await_copies<1>();
     __syncthreads();
-    const std::uint32_t at = shared_address(shared + tile % kFlashStages * Shape::kStage);
-    const auto* const factors =
-        reinterpret_cast<const float*>(shared + tile % kFlashStages * Shape::kStage + 4 * Shape::kArray);
+    std::uint8_t* const stage = shared + tile % kFlashStages * Shape::kStage;
+    const std::uint32_t at = shared_address(stage);
+    const auto* const factors = reinterpret_cast<const float*>(stage + 4 * Shape::kArray);
 
     float score[kTiles][4] = {};
     const std::uint32_t key_at = at + (lane / 16 * 8 + lane % 8) * Shape::kPitch + lane / 8 % 2 * 16;
@@ -243,50 +276,8 @@ __global__ void __launch_bounds__(kFlashThreads, 1) flash_kernel(const __grid_co
       }
     }
 
-    // Scores in units of log2(e), -infinity where they are not seen.
-    float top[2] = {-INFINITY, -INFINITY};
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const std::uint32_t key = 8 * n + 2 * t + i % 2, rel = tile * kFlashKeys + key;
-        float factor = query_factor[i / 2];
-        if constexpr (kParts == 2) factor *= factors[key];
-        float s = score[n][i] * factor * a.scale;
-        if (a.softcap != 0) s = a.softcap * gpu::hyperbolic_tangent(s / a.softcap);
-        s = rel >= sees_from[i / 2] && rel < sees_to[i / 2] ? s * kLog2E : -INFINITY;
-        score[n][i] = s;
-        top[i / 2] = fmaxf(top[i / 2], s);
-      }
-    float new_unit = unit;
-    if constexpr (kParts == 2) {
-      new_unit = fmaxf(unit, fmaxf(factors[kFlashKeys + lane], factors[kFlashKeys + 32 + lane]));
-      new_unit = __uint_as_float(__reduce_max_sync(0xffffffffu, __float_as_uint(new_unit)));
-    }
-    const float per_unit = inverse_of_power(new_unit);
-    float base[2], sum_factor[2];
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const float now = fmaxf(largest[r], row_max(top[r]));
-      base[r] = now == -INFINITY ? 0.0f : now;
-      const float factor = exp2_of(largest[r] - base[r]);
-      largest[r] = now;
-      weights[r] *= factor;
-      sum_factor[r] = kParts == 2 ? factor * (unit * per_unit) : factor;
-    }
-    unit = new_unit;
-#pragma unroll
-    for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float weight = exp2_of(score[n][i] - base[i / 2]);
-        weights[i / 2] += weight;
-        // Not seen: whatever the value is.
-        if constexpr (kParts == 2)
-          score[n][i] = weight > 0 ? weight * (factors[kFlashKeys + 8 * n + 2 * t + i % 2] * per_unit) : 0.0f;
-        else
-          score[n][i] = weight;
-      }
+    float sum_factor[2];
+    weigh_keys<kParts>(a, rows, tile * kFlashKeys, lane, t, factors, score, largest, weights, unit, sum_factor);
 
     const std::uint32_t value_at = at + Shape::kArray + (lane / 8 % 2 * 8 + lane % 8) * Shape::kPitch + lane / 16 * 16;
     std::uint32_t high[kTiles / 2][4], low[kTiles / 2][4];
@@ -329,17 +320,7 @@ __global__ void __launch_bounds__(kFlashThreads, 1) flash_kernel(const __grid_co
     }
     __syncthreads();  // the stage is free
   }
-
-#pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    const float total = row_sum(weights[r]);
-    if (first_row + 16 * warp + g + 8 * r > last_row) continue;
-    const float factor = total == 0 ? 0.0f : (kParts == 2 ? unit : 1.0f) / total;
-#pragma unroll
-    for (int n = 0; n < kChunks; ++n)
-      *reinterpret_cast<float2*>(a.output + place[r] + 8 * n + 2 * t) =
-          make_float2(sums[n][2 * r] * factor, sums[n][2 * r + 1] * factor);
-  }
+  store_rows<kDim, kParts>(a, work, own_row, t, rows, weights, unit, sums);
 }
 
 template <int kDim>
