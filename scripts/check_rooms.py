@@ -29,7 +29,7 @@ ROOMS = {
     "gpu/kernels": ["core", "formats", "args"],
     "gpu": ["core", "formats", "args", "runtime"],
     "cuda": ["core", "formats", "args", "runtime", "gpu"],
-    "emulator": ["core", "formats", "args", "runtime", "gpu", "cpu/topology.h"],
+    "emulator": ["core", "formats", "args", "runtime", "gpu"],
     # How to write an error and multiply sizes is shared; what there is to compute with comes from the public API alone.
     "models": ["core/error.h", "core/checked.h"],
     "tools": [],

@@ -31,7 +31,7 @@ constexpr const char* kFooter =
     "in the same way), GB/s of weights that are read, GFLOP/s, E (the relative L2 error against float64 on sampled "
     "outputs) and the kernel that ran. Weights are rotated over 256 MB, so that no cache holds them.\n"
     "With --limits: bytes per second out of memory, and of a CPU multiply-adds per second (a multiplication and an "
-    "addition are two operations) in the forms that kernels use; without -t from one thread to one per core.";
+    "addition are two operations) in the forms that kernels use; without -t from one thread to one per physical core.";
 }  // namespace
 
 Command add_bench(CLI::App& app) {
@@ -64,7 +64,8 @@ Command add_bench(CLI::App& app) {
         add_number(command, "--top-k", options->top_k, 1, 1u << 10, "matmul_id: experts that a token uses")})
     needs(of_op, op);
 
-  add_numbers(command, "-t,--threads", options->threads, 0, kMaxThreads, "threads of the CPU; 0: one per core");
+  add_numbers(command, "-t,--threads", options->threads, 0, kMaxThreads,
+              "threads of the CPU; 0: one per physical core");
   options->device.add_backend_to(command);
   add_number(command, "-r,--repetitions", options->repetitions, 1, 10000, "repetitions of each measurement");
   add_flag(command, "--json", options->json, "print JSON");
