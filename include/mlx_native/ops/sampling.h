@@ -21,8 +21,8 @@ Result<void> argmax(CommandEncoder& encoder, const KernelRegistry& registry, con
                     const MlxBuffer& input, MlxBuffer& index, const ArgmaxParams& params);
 
 /// In this order: the repeat penalty, then top_k, top_p and min_p on the softmax of logits / temperature, then one
-/// draw. src/args/sampling.h defines each step to the bit. Tokens of less than 2^-32 of the largest probability are
-/// never drawn.
+/// draw. Each step is defined to the bit (in the sources: src/args/sampling.h). Tokens of less than 2^-32 of the
+/// largest probability are never drawn.
 struct SampleParams {
   std::uint32_t n_vocab;
   std::uint32_t n_history = 0;  ///< tokens of `history` that the penalty looks at
