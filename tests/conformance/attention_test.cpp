@@ -1,98 +1,10 @@
-// kv_cache_write and attention, each alone and one after the other.
-#include "reference/attention.h"
-
-#include <numeric>
-
+// Attention, alone and behind kv_cache_write.
 #include "args/attention.h"
-#include "conformance/conformance.h"
+
+#include "conformance/cache.h"
 
 namespace mlx_native::conformance {
 namespace {
-
-std::vector<std::uint32_t> positions_from(std::uint32_t first, std::uint32_t n) {
-  std::vector<std::uint32_t> positions(n);
-  std::iota(positions.begin(), positions.end(), first);
-  return positions;
-}
-
-/// F32 or F16 contents of a cache as bytes, and the values that they hold.
-std::vector<std::uint8_t> cache_bytes(std::span<float> values, bool f16) {
-  std::vector<std::uint8_t> bytes(values.size() * (f16 ? 2 : 4));
-  for (std::size_t i = 0; i < values.size(); ++i)
-    if (f16) {
-      const std::uint16_t half = reference::to_half(values[i]);
-      values[i] = half_to_float(half);
-      std::memcpy(&bytes[2 * i], &half, 2);
-    } else {
-      std::memcpy(&bytes[4 * i], &values[i], 4);
-    }
-  return bytes;
-}
-
-class Cache {
- public:
-  Cache(const MlxDevice& device, std::vector<float> values, bool f16)
-      : bytes_(device, cache_bytes(values, f16), 4), f16_(f16) {
-    view_ = bytes_.view().reinterpret(f16 ? DType::F16 : DType::F32, {values.size()}).value();
-  }
-  MlxBuffer& view() { return *view_; }
-  std::vector<float> read() const {
-    const auto bytes = bytes_.read();
-    std::vector<float> values(bytes.size() / (f16_ ? 2 : 4));
-    for (std::size_t i = 0; i < values.size(); ++i)
-      if (f16_) {
-        std::uint16_t half;
-        std::memcpy(&half, &bytes[2 * i], 2);
-        values[i] = half_to_float(half);
-      } else {
-        std::memcpy(&values[i], &bytes[4 * i], 4);
-      }
-    return values;
-  }
-  void expect_guards_intact() const { bytes_.expect_guards_intact(); }
-
- private:
-  Guarded<std::uint8_t> bytes_;
-  bool f16_;
-  std::optional<MlxBuffer> view_;
-};
-
-class OpKvCacheWrite : public OnBackend {};
-MLXN_ON_BACKENDS(OpKvCacheWrite);
-
-TEST_P(OpKvCacheWrite, WritesTheSlotsOfTheRingAndNothingElse) {
-  for_each_kernel(Op::KvCacheWrite, {}, [&](const KernelRegistry& registry, const std::string&) {
-    for (const bool f16 : {false, true})
-      for (const auto& [n_tokens, heads, dim, capacity, first] : {std::tuple{1u, 1u, 1u, 1u, 7u},
-                                                                  {1, 8, 128, 40, 39},
-                                                                  {5, 3, 80, 8, 6},
-                                                                  {8, 2, 5, 8, 1'000'003},
-                                                                  {33, 2, 64, 100, 0},
-                                                                  {3, 1, 7, 3, 4'294'967'292u}})
-        for (const MlxDevice& device : devices_of(GetParam())) {
-          SCOPED_TRACE(testing::Message() << n_tokens << " tokens from " << first << " into " << capacity);
-          Random random(n_tokens);
-          auto x = random.values(std::size_t{n_tokens} * heads * dim, Data::Outliers);
-          // Halfway between two halves, above and below the largest, and subnormal: rounding to nearest even.
-          const float special[] = {1.00048828125f, 1.00146484375f, 65519.0f, 65520.0f, -1e6f, 3e-8f, 5.9e-8f, -0.0f};
-          std::copy_n(special, std::min<std::size_t>(8, x.size()), x.begin());
-          auto want = random.values(std::size_t{heads} * capacity * dim);
-          Guarded<float> input(device, x, 8);
-          const auto positions = positions_from(first, n_tokens);
-          Guarded<std::uint32_t> where(device, positions, 4);
-          Cache cache(device, want, f16);
-          CommandEncoder encoder = device.command_encoder().value();
-          expect_ok(
-              kv_cache_write(encoder, registry, device, input.view(), where.view(), cache.view(),
-                             {.n_tokens = n_tokens, .n_kv_heads = heads, .head_dim = dim, .kv_capacity = capacity}));
-          expect_ok(encoder.commit_and_wait());
-          reference::kv_cache_write(x, positions, want, heads, capacity, dim);
-          (void)cache_bytes(want, f16);
-          ASSERT_TRUE(same_bits(cache.read(), want)) << (f16 ? "f16" : "f32");
-          cache.expect_guards_intact();
-        }
-  });
-}
 
 class OpAttention : public OnBackend {
  protected:
