@@ -45,11 +45,11 @@ struct Launch {
   Call call = {};  ///< what is launched
   /// The commands that follow, as long as they are of the same op and need nothing of it and of each other.
   std::span<const Call> followers = {};
+  std::size_t taken = 0;  ///< of these; set by a kernel that did their work too
   /// What products pack for those behind them, up to a barrier. Null: nothing is kept.
   Packing* packing = nullptr;
   /// Set by a kernel that lets the next one start only when all before itself is done.
   bool settles = false;
-  std::size_t taken = 0;  ///< of them; set by a kernel that did their work too
   cudaError_t status = cudaSuccess;
 
   /// Launches `kernel`, whose one parameter is at `args`. overlap: it calls await_previous().
